@@ -1,0 +1,100 @@
+# make deps demo    install what is needed, build, draw demo.png
+# make deps test    install what is needed, build, run every test in both precisions
+# make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
+# make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
+# make golden       rebuild golden/ with PyTorch (see golden/README.md)
+# make install PREFIX=/usr/local
+
+REAL   ?= float
+SAN    ?= 0
+PREFIX ?= /usr/local
+CC     ?= cc
+JOBS   ?= $(shell nproc)
+
+PACKAGES = gcc libc6-dev make pkg-config libopenblas-dev libcjson-dev libutf8proc-dev libpng-dev \
+           libcmocka-dev
+
+# ---- one build directory per variant ----------------------------------------------------------
+VARIANT := $(if $(filter double,$(REAL)),f64,f32)
+ifeq ($(SAN),1)
+    BUILD   := build/san-$(VARIANT)
+    PROGRAM := llmdiff-san$(if $(filter double,$(REAL)),-f64)
+else
+    BUILD   := build/$(VARIANT)
+    PROGRAM := llmdiff$(if $(filter double,$(REAL)),-f64)
+endif
+
+WARN = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+HARD = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+LINKHARD = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+CFLAGS  ?= -O3 -g
+override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp $(WARN) -MMD -MP -I. \
+    $(if $(filter double,$(REAL)),-DLLMDIFF_DOUBLE) $(shell pkg-config --cflags openblas 2>/dev/null)
+ifeq ($(SAN),1)
+    override CFLAGS  += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+                        -fno-sanitize-recover=all
+    override LDFLAGS += -fsanitize=address,undefined
+else
+    override CFLAGS  += $(HARD)
+    override LDFLAGS += $(LINKHARD)
+endif
+override LDFLAGS += -fopenmp
+LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lm
+
+LIB   = $(filter-out ref/cli%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c))
+CLI   = $(wildcard ref/cli*.c)
+TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+OBJ   = $(LIB:%.c=$(BUILD)/%.o)
+
+all: $(PROGRAM)
+
+$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+# ---- tests: tests/test_*.c, each with the library, both precisions ------------------------------
+$(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"'
+$(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+.SECONDARY:
+
+test-programs: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
+
+test:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float test-programs
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double test-programs
+	@tests/run.sh $(BUILD:%$(VARIANT)=%f32) $(BUILD:%$(VARIANT)=%f64)
+
+# ---- what a newcomer runs ------------------------------------------------------------------------
+deps:
+	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	    sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	    $$sudo apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+demo:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float all
+	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
+
+golden:
+	golden/make.sh
+
+install: $(PROGRAM)
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/$(PROGRAM)
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+format-check:
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
+
+.PHONY: all test test-programs deps demo golden install format format-check clean
+
+-include $(wildcard $(BUILD)/*/*.d)
