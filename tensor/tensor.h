@@ -188,10 +188,11 @@ typedef enum AttentionMask {
 } AttentionMask;
 
 /* softmax(Q K^T / sqrt(d)) V per head, d = C / heads.   torch scaled_dot_product_attention
- * q [B, Lq, C]; k and v: B tensors each, [L_b, C] (prompts of a batch differ in length)
- * -> [B, Lq, C]. Cut into tiles of queries: scores of one tile and head only are ever in memory. */
+ * q [B, Lq, C]; k and v: B tensors each, [L_b, kv_heads * d] (prompts of a batch differ in length;
+ * query head h reads key head h / (heads / kv_heads)) -> [B, Lq, C].
+ * Cut into tiles of queries: scores of one tile and head only are ever in memory. */
 Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
-                 AttentionMask mask);
+                 int64_t kv_heads, AttentionMask mask);
 
 /* ---- rope.c ---------------------------------------------------------------------------------- */
 
