@@ -28,7 +28,7 @@ only), step 6 (the unclipped epsilon), _get_variance.
 Two corners of upstream that no case enters: with "trailing" and some n (61, 103, 121, ...)
 np.arange yields one element more than n, a timestep -1, and step() then reads alphas_cumprod[-1];
 with zero terminal SNR and eta 1 the radicand of step 6 is 0 at t = 999, and rounding makes it
-negative for some n (7, 19, ...), hence NaN.
+negative for some n (1, 2, 7, ...), hence NaN.
 """
 
 import json

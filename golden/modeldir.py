@@ -3,7 +3,8 @@
     randomise(model, "unet", "sd")              # every parameter random and away from its default
     state = store(model, path, torch.float16)   # config.json + diffusion_pytorch_model.safetensors
     double = widen(model, state, torch.float64) # the stored values, exactly, in another dtype
-    with recording(double, {"conv_in": "map", ...}) as seen: ...
+    model = reload(path, state)                 # what upstream's from_pretrained makes of it
+    with only(torch.float64), recording(double, ["conv_in", ...]) as seen: ...
 
 Parameters as spec, section 7 wants them: matrices and kernels of std 1/sqrt(fan_in), norm weights
 in 0.5 .. 1.5, biases nonzero. They are rounded to the stored dtype first, so that the numbers on
@@ -12,11 +13,15 @@ disk are the model's numbers in every precision.
 
 import copy
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
+from diffusers.utils import logging
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from common import generator
+
+logging.set_verbosity_error()
 
 NORMS = (torch.nn.GroupNorm, torch.nn.LayerNorm)
 
@@ -45,6 +50,18 @@ def store(model, path, dtype):
     return state
 
 
+def reload(path, state):
+    """What upstream makes of the directory; its parameters are those that were stored."""
+    import diffusers
+
+    made = json.loads((path / "config.json").read_text())["_class_name"]
+    model = getattr(diffusers, made).from_pretrained(path, low_cpu_mem_usage=False)
+    loaded = model.state_dict()
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[k], v.to(loaded[k].dtype)) for k, v in state.items())
+    return model
+
+
 def widen(model, state, dtype):
     wide = copy.deepcopy(model).to(dtype)
     wide.load_state_dict({k: v.to(dtype) for k, v in state.items()})
@@ -57,6 +74,21 @@ def shorten_config(path, keys):
     config = json.loads(file.read_text())
     config = {k: v for k, v in config.items() if k in keys or k.startswith("_")}
     file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+class OnlyFloat64(TorchDispatchMode):
+    """Fails as soon as an operator yields a float tensor of another precision."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(x, torch.Tensor) and x.is_floating_point():
+                assert x.dtype == torch.float64, f"{func} yields {x.dtype}"
+        return out
+
+
+def only(dtype):
+    return OnlyFloat64() if dtype == torch.float64 else nullcontext()
 
 
 @contextmanager
