@@ -11,6 +11,7 @@ max|float32 - truth| / max|truth|; for a single number the root mean square over
 rounds to float32 first.
 """
 
+import json
 import math
 import os
 from pathlib import Path
@@ -87,7 +88,19 @@ class Golden:
         path = DATA / (self.name + ".safetensors")
         arrays = {k: np.ascontiguousarray(v.numpy()) for k, v in self.tensors.items()}
         save_file(arrays, path, metadata={k: str(v) for k, v in self.metadata.items()})
+        sort_header(path)
         print(f"{path.relative_to(HERE)}: {len(arrays)} tensors, {path.stat().st_size} bytes")
+
+
+def sort_header(path):
+    """safetensors writes the metadata in a random order; the same golden should be the same bytes."""
+    data = path.read_bytes()
+    size = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[size:])
 
 
 def relative_error(got, truth):
