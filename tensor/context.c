@@ -137,6 +137,12 @@ void observe(Context *ctx, Tensor x, const char *name, ...) {
     show(ctx, x, false, full);
 }
 
+void observe_scalar(Context *ctx, double x, const char *name) {
+    real value = (real)x;
+    if (ctx->error.set || !ctx->observer) return;
+    ctx->observer->see(ctx->observer->self, name, &value, 0, NULL);
+}
+
 void observe_each(Context *ctx, Tensor x, const char *name, ...) {
     if (ctx->error.set) return;
     char path[200], full[256];

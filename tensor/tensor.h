@@ -71,8 +71,8 @@ typedef struct Context {
     const Observer *observer;      /* NULL: nobody looks */
     bool (*cancelled)(void *self); /* NULL: never; polled at every named activation */
     void *cancelled_self;
-    const char
-        *prefix[MAX_BATCH]; /* "unet/3/cond/": what observe_each puts before element b's name */
+    const char *prefix[MAX_BATCH]; /* "unet/3/cond/": stands before the names of element b */
+    const char *batch_prefix;      /* "unet/3/": before names that belong to the whole batch */
 } Context;
 
 void context_free(Context *ctx);
@@ -115,6 +115,8 @@ void weight_read(const Weight *w, int64_t first, int64_t n, real *out);
 __attribute__((format(printf, 3, 4)))
 #endif
 void observe(Context *ctx, Tensor x, const char *name, ...);
+/* The same for a single number, shown with no dimensions. */
+void observe_scalar(Context *ctx, double x, const char *name);
 /* The same for each element b of a batch, as ctx->prefix[b] + name. [B, H, W, C] is shown as maps
  * [C, H, W], [B, L, C] as rows [L, C]. Name in printf form. */
 #if defined(__GNUC__)
@@ -244,5 +246,7 @@ Rng rng_seed(uint64_t seed); /* manual_seed(seed) */
 /* n draws of torch.randn(n, dtype=float32) in one call (fills of < 16 and >= 16 differ, as in
  * torch), widened to real. */
 void rng_normal(Rng *rng, real *out, int64_t n);
+/* torch.empty(n, dtype=float32).uniform_(low, high), one call. */
+void rng_uniform(Rng *rng, double low, double high, float *out, int64_t n);
 
 #endif

@@ -1,0 +1,24 @@
+/* Algorithm 1: from the LLM's blocks to the text encoding c. */
+#ifndef LLMDIFF_ALG1_ENCODING_H
+#define LLMDIFF_ALG1_ENCODING_H
+
+#include "ref/llm.h"
+#include "ref/noise.h"
+#include "ref/settings.h"
+
+/* The scalars per block that are learned with the adapter, [T] in block order: index l = T - t. */
+typedef struct Alg1Scalars {
+    const Weight *g;   /* g(t) */
+    const Weight *eta; /* h(t) = softplus(eta) */
+} Alg1Scalars;
+
+/* ids [n] -> c [n, D]. `group` is "" for the prompt and "uncond/" for the negative one: it begins
+ * the names of the activations ("uncond/alg1/c.3") and of the noise in a file. */
+Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
+                     const int64_t *ids, int64_t n, Noise *noise, const char *group);
+
+/* What the adapter reads: c itself, or with normalize "rms" each token's row divided by its root
+ * mean square (a row of zeros stays zero). c [N, D] -> [N, D] */
+Tensor alg1_normalize(Context *ctx, Tensor c, const Settings *choice);
+
+#endif

@@ -1,0 +1,104 @@
+/* The models of a pack, and what a request must keep to. See pipeline.h. */
+#include "ref/pipeline.h"
+#include "weights/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "<model>/<part>", or `instead` if that is given; malloc'ed. */
+static char *part_path(const PackPaths *p, const char *part, const char *instead, Error *err) {
+    const char *model = p->model ? p->model : "";
+    size_t n = strlen(model) + strlen(part) + 2;
+    char *path = instead ? strdup(instead) : malloc(n);
+    if (!path) {
+        fail(err, "out of memory opening %s", part);
+        return NULL;
+    }
+    if (!instead) snprintf(path, n, "%s/%s", model, part);
+    if (!instead && !p->model)
+        fail(err, "no model: give a pack with -m, or this part with --%s", part);
+    else if (!is_directory(path))
+        fail(err, "%s: expected a directory with the %s, found %s", path, part,
+             file_exists(path) ? "a file" : "nothing");
+    return path;
+}
+
+int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
+    *pack = (Pack){0};
+    char *llm = part_path(p, "llm", p->llm, err);
+    if (!err->set) pack->tokenizer = tokenizer_open(llm, err);
+    if (!err->set) pack->llm = llm_load(llm, err);
+    free(llm);
+    if (use == PACK_GENERATE) {
+        char *unet = part_path(p, "unet", p->unet, err);
+        if (!err->set) pack->unet = unet_load(unet, err);
+        char *vae = part_path(p, "vae", p->vae, err);
+        if (!err->set) pack->vae = vae_load(vae, err);
+        char *scheduler = part_path(p, "scheduler", NULL, err);
+        if (!err->set) pack->schedule = schedule_load(scheduler, err);
+        if (!err->set && pack->unet->in_channels != pack->vae->latent_channels)
+            fail(err, "%s: in_channels is %lld, but %s has latent_channels %lld", unet,
+                 (long long)pack->unet->in_channels, vae, (long long)pack->vae->latent_channels);
+        if (!err->set && pack->unet->out_channels != pack->unet->in_channels)
+            fail(err, "%s: out_channels %lld: expected in_channels, %lld", unet,
+                 (long long)pack->unet->out_channels, (long long)pack->unet->in_channels);
+        free(unet);
+        free(vae);
+        free(scheduler);
+    }
+    char *adapter = part_path(p, "adapter", p->adapter, err);
+    if (!err->set)
+        pack->adapter = adapter_load(adapter, pack->llm, pack->unet, p->set, p->sets, err);
+    free(adapter);
+    if (!err->set) return 0;
+    pack_close(pack);
+    return -1;
+}
+
+void pack_close(Pack *pack) {
+    adapter_free(pack->adapter);
+    schedule_free(pack->schedule);
+    vae_free(pack->vae);
+    unet_free(pack->unet);
+    llm_free(pack->llm);
+    tokenizer_close(pack->tokenizer);
+    *pack = (Pack){0};
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+Request request_default(const Pack *pack) {
+    int64_t side = (pack->unet->sample_size ? pack->unet->sample_size : 64) * pack->vae->factor;
+    return (Request){.prompt = "",
+                     .negative = "",
+                     .width = side,
+                     .height = side,
+                     .steps = 20,
+                     .cfg_scale = 7.5,
+                     .eta = 0,
+                     .seed = 42};
+}
+
+static int check_side(const char *flag, int64_t side, const Pack *pack, Error *err) {
+    int64_t factor = pack->vae->factor;
+    if (side < factor || side % factor)
+        return fail(err, "%s: expected a positive multiple of %lld, the VAE's factor, found %lld",
+                    flag, (long long)factor, (long long)side);
+    if (side > 1 << 16)
+        return fail(err, "%s: expected at most %d, found %lld", flag, 1 << 16, (long long)side);
+    return 0;
+}
+
+int request_check(const Request *r, const Pack *pack, Error *err) {
+    if (check_side("--width", r->width, pack, err)) return -1;
+    if (check_side("--height", r->height, pack, err)) return -1;
+    if (r->steps < 1 || r->steps > pack->schedule->train_steps)
+        return fail(err, "--steps: expected 1 to %lld (num_train_timesteps), found %lld",
+                    (long long)pack->schedule->train_steps, (long long)r->steps);
+    if (!isfinite(r->cfg_scale))
+        return fail(err, "--cfg-scale: expected a finite number, found %g", r->cfg_scale);
+    if (!(r->eta >= 0 && r->eta <= 1)) return fail(err, "--eta: expected 0 to 1, found %g", r->eta);
+    return 0;
+}

@@ -1,0 +1,191 @@
+/* The walk from a prompt to a picture:
+ *
+ *     prompt -> ids [N] -> Algorithm 1: c [N, D] -> phi(c) [N, E], keys and values of each layer
+ *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, DDIM)
+ *            -> VAE decoder -> picture
+ */
+#include "ref/pipeline.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- prompt -> c ----------------------------------------------------------------------------- */
+
+static void observe_ids(Context *ctx, const TokenIds *ids, const char *group) {
+    /* Ids are exact in either real. */
+    Tensor t = TENSOR_NEW(ctx, (int64_t)ids->count);
+    for (size_t i = 0; t.data && i < ids->count; i++) t.data[i] = (real)ids->id[i];
+    observe(ctx, t, "%sids", group);
+}
+
+Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
+              const char *group) {
+    TokenIds ids;
+    if (tokenizer_encode(pack->tokenizer, text, length, true, &ids, &ctx->error))
+        return (Tensor){0};
+    ArenaMark mark = scope_begin(ctx);
+    observe_ids(ctx, &ids, group);
+    Tensor c = alg1_encoding(ctx, pack->llm, pack->adapter->scalars, &pack->adapter->settings,
+                             ids.id, (int64_t)ids.count, langevin, group);
+    token_ids_free(&ids);
+    return scope_end(ctx, mark, c);
+}
+
+/* ---- one evaluation of the U-Net, with guidance ----------------------------------------------- */
+
+typedef struct Prompts {
+    CrossLayers cross; /* element 0: the prompt; 1: the negative prompt */
+    int64_t count;     /* 2 with guidance, else 1 */
+    double cfg_scale;
+} Prompts;
+
+/* The map x [1, h, w, C] once for each prompt -> [count, h, w, C] */
+static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
+    Tensor y = TENSOR_NEW(ctx, count, x.dim[1], x.dim[2], x.dim[3]);
+    for (int64_t b = 0; y.data && b < count; b++)
+        memcpy(tensor_at(y, b).data, x.data, (size_t)tensor_numel(x) * sizeof(real));
+    return y;
+}
+
+/* Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C] */
+static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
+                      const Prompts *p) {
+    ArenaMark mark = scope_begin(ctx);
+    char name[MAX_BATCH][40], all[32];
+    snprintf(all, sizeof all, "unet/%lld/", (long long)i);
+    snprintf(name[0], sizeof name[0], "unet/%lld/cond/", (long long)i);
+    snprintf(name[1], sizeof name[1], "unet/%lld/uncond/", (long long)i);
+
+    ctx->prefix[0] = ctx->batch_prefix = all;
+    observe_each(ctx, latents, "sample");
+    snprintf(name[2], sizeof name[2], "unet/%lld/t", (long long)i);
+    observe_scalar(ctx, t, name[2]);
+
+    ctx->prefix[0] = name[0];
+    ctx->prefix[1] = name[1];
+    Tensor both = for_each_prompt(ctx, latents, p->count);
+    Tensor eps = unet_forward(ctx, unet, both, t, &p->cross);
+    observe_each(ctx, eps, "eps");
+    if (ctx->error.set) return (Tensor){0};
+
+    Tensor one = TENSOR_VIEW(tensor_at(eps, 0), 1, eps.dim[1], eps.dim[2], eps.dim[3]);
+    if (p->count == 2) {
+        Tensor uncond = TENSOR_VIEW(tensor_at(eps, 1), 1, eps.dim[1], eps.dim[2], eps.dim[3]);
+        one = guidance(ctx, one, uncond, p->cfg_scale);
+    }
+    ctx->prefix[0] = all;
+    observe_each(ctx, one, "eps");
+    return scope_end(ctx, mark, one);
+}
+
+/* ---- latents -> picture ----------------------------------------------------------------------- */
+
+/* round((x/2 + 1/2) * 255), clamped: diffusers VaeImageProcessor. x [1, H, W, 3] */
+static void to_pixels(Tensor x, uint8_t *rgb) {
+    for (int64_t i = 0, n = tensor_numel(x); i < n; i++) {
+        double v = fmin(fmax((double)x.data[i] / 2 + 0.5, 0), 1);
+        rgb[i] = (uint8_t)rint(v * 255);
+    }
+}
+
+static int to_picture(Context *ctx, Tensor latents, Tensor image, Picture *out) {
+    Tensor z = channels_first(ctx, tensor_at(latents, 0));
+    if (ctx->error.set) return -1;
+    *out = (Picture){.width = image.dim[2], .height = image.dim[1]};
+    memcpy(out->latent_dim, z.dim, sizeof out->latent_dim);
+    size_t bytes = (size_t)tensor_numel(z) * sizeof(real);
+    out->rgb = malloc((size_t)tensor_numel(image));
+    out->latents = malloc(bytes);
+    if (!out->rgb || !out->latents) {
+        picture_free(out);
+        return fail(&ctx->error, "out of memory for a picture of %lld x %lld",
+                    (long long)out->width, (long long)out->height);
+    }
+    to_pixels(image, out->rgb);
+    memcpy(out->latents, z.data, bytes);
+    return 0;
+}
+
+void picture_free(Picture *picture) {
+    free(picture->rgb);
+    free(picture->latents);
+    *picture = (Picture){0};
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+static void report(const Request *r, const char *stage, int64_t done, int64_t of) {
+    if (r->progress) r->progress(r->progress_self, stage, done, of);
+}
+
+/* The first latents, N(0, I), as given or as torch.randn(1, C, h, w) draws them. -> [1, h, w, C] */
+static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, Noise *noise) {
+    int64_t dim[3] = {pack->vae->latent_channels, r->height / pack->vae->factor,
+                      r->width / pack->vae->factor};
+    /* Drawn even when they are given, so that the sampler's noise, which continues this stream,
+     * does not depend on where the latents come from. */
+    Noise seeded = {.rng = noise->rng};
+    Tensor x =
+        noise_draw(ctx, noise->file && !r->init_latents ? noise : &seeded, "latents/0", 3, dim);
+    noise->rng = seeded.rng;
+    if (x.data && r->init_latents)
+        memcpy(x.data, r->init_latents, (size_t)tensor_numel(x) * sizeof(real));
+    x = channels_last(ctx, x);
+    return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
+}
+
+static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t *t, int64_t count,
+                Picture *picture) {
+    const Adapter *adapter = pack->adapter;
+    const Unet *unet = pack->unet;
+
+    /* prompt -> c -> phi(c), keys and values; the same for the negative prompt */
+    Noise langevin = {rng_seed(r->seed), r->noise};
+    Prompts prompts = {.count = r->cfg_scale == 1 ? 1 : 2, .cfg_scale = r->cfg_scale};
+    prompts.cross = (CrossLayers){
+        .original = unet->cross, .added = adapter->layer, .out_choice = adapter->settings.out};
+    for (int64_t b = 0; b < prompts.count; b++) {
+        report(r, "encode", b, prompts.count);
+        const char *text = b == 0 ? r->prompt : r->negative, *group = b == 0 ? "" : "uncond/";
+        size_t length = b == 0 ? r->prompt_length : r->negative_length;
+        Tensor c = encode(ctx, pack, text, length, &langevin, group);
+        prompts.cross.context[b] = adapter_condition(ctx, adapter, unet, c, group).layer;
+    }
+
+    /* noise -> latents, step by step */
+    Noise noise = {rng_seed(r->seed), r->noise};
+    Tensor latents = first_latents(ctx, pack, r, &noise);
+    ctx->prefix[0] = "";
+    observe_each(ctx, latents, "latents/0");
+    for (int64_t i = 0; i < count && !ctx->error.set; i++) {
+        report(r, "sample", i, count);
+        ArenaMark mark = scope_begin(ctx);
+        Tensor eps = predict(ctx, unet, i, (double)t[i], latents, &prompts);
+        latents = ddim_step(ctx, pack->schedule, r->steps, i, t[i], r->eta, eps, latents, &noise);
+        latents = scope_end(ctx, mark, latents);
+        ctx->prefix[0] = "";
+        observe_each(ctx, latents, "latents/%lld", (long long)(i + 1));
+    }
+
+    /* latents -> picture */
+    report(r, "decode", 0, 1);
+    Tensor image = vae_decode(ctx, pack->vae, latents);
+    ctx->prefix[0] = "";
+    observe_each(ctx, image, "image");
+    report(r, "done", 1, 1);
+    return ctx->error.set ? -1 : to_picture(ctx, latents, image, picture);
+}
+
+int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture) {
+    *picture = (Picture){0};
+    if (request_check(r, pack, &ctx->error)) return -1;
+    int64_t count, *t = schedule_timesteps(pack->schedule, r->steps, &count, &ctx->error);
+    if (!t) return -1;
+    ArenaMark mark = scope_begin(ctx);
+    int status = walk(ctx, pack, r, t, count, picture);
+    arena_release(&ctx->arena, mark);
+    free(t);
+    return status;
+}

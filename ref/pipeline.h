@@ -1,0 +1,82 @@
+/* From a prompt to a picture.
+ *
+ *     Pack pack;
+ *     pack_open(&pack, &(PackPaths){.model = "weights/tiny"}, PACK_GENERATE, &err);
+ *     Request r = request_default(&pack);
+ *     r.prompt = "a red circle";
+ *     Picture picture;
+ *     generate(&ctx, &pack, &r, &picture);          // then ctx.error
+ *     picture_free(&picture);  pack_close(&pack);  context_free(&ctx);
+ *
+ * pipeline.c is the walk through the whole program in two screens: read it first. */
+#ifndef LLMDIFF_PIPELINE_H
+#define LLMDIFF_PIPELINE_H
+
+#include "ref/adapter.h"
+#include "ref/samplers.h"
+#include "ref/vae.h"
+#include "tokenizer/tokenizer.h"
+
+/* ---- pack.c: the models ---------------------------------------------------------------------- */
+
+/* Where the parts are: below `model` (llm/, unet/, vae/, scheduler/, adapter/), or where one of
+ * the others says. The tokenizer is the LLM directory's. */
+typedef struct PackPaths {
+    const char *model, *llm, *unet, *vae, *adapter;
+    const char *const *set; /* "KEY=VALUE" over the adapter's config.json */
+    size_t sets;
+} PackPaths;
+
+typedef struct Pack {
+    Tokenizer *tokenizer;
+    Llm *llm;
+    Adapter *adapter;
+    /* NULL when opened for encoding */
+    Unet *unet;
+    Vae *vae;
+    Schedule *schedule;
+} Pack;
+
+typedef enum PackUse { PACK_ENCODE, PACK_GENERATE } PackUse;
+
+int pack_open(Pack *pack, const PackPaths *paths, PackUse use, Error *err); /* 0, or -1 */
+void pack_close(Pack *pack);
+
+/* ---- pipeline.c: the walk -------------------------------------------------------------------- */
+
+typedef struct Request {
+    const char *prompt, *negative; /* UTF-8; "" is valid and is the begin token alone */
+    size_t prompt_length, negative_length;
+    int64_t width, height; /* pixels, multiples of the VAE's factor */
+    int64_t steps;
+    double cfg_scale; /* 1: no guidance, the negative prompt plays no part */
+    double eta;       /* DDIM's; 0: no sampler noise */
+    uint64_t seed;
+    const real *init_latents; /* [C, height / factor, width / factor], unit variance; or NULL */
+    const Safetensors *noise; /* every draw by its name, in place of the generators; or NULL */
+    void (*progress)(void *self, const char *stage, int64_t done, int64_t of);
+    void *progress_self;
+} Request;
+
+Request request_default(const Pack *pack);
+/* Checks sizes and numbers against the pack: 0, or -1 with a message naming the flag. */
+int request_check(const Request *r, const Pack *pack, Error *err);
+
+typedef struct Picture {
+    int64_t width, height;
+    uint8_t *rgb;  /* [height, width, 3], malloc'ed */
+    real *latents; /* the final latents [C, h, w], malloc'ed */
+    int64_t latent_dim[3];
+} Picture;
+
+void picture_free(Picture *picture);
+
+/* The prompt's encoding c [N, D] by Algorithm 1; empty if the context failed. Langevin noise comes
+ * from `langevin`. `group`: "" for the prompt, "uncond/" for the negative one. */
+Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
+              const char *group);
+
+/* 0, or -1 with the message in ctx->error and nothing in `picture`. */
+int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture);
+
+#endif

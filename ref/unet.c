@@ -1,0 +1,91 @@
+/* UNet2DConditionModel.forward. Loading stands in unet_load.c. See unet.h. */
+#include "ref/unet.h"
+
+#include <math.h>
+
+/* The sinusoid of t, then linear_2(silu(linear_1(.))). diffusers Timesteps, TimestepEmbedding.
+ *     freq_k = exp(-ln(10000) k / (half - freq_shift)),  k < half = channels / 2
+ * [sin | cos] of t freq_k, or [cos | sin] with flip_sin_to_cos. Computed in double and rounded once:
+ * t freq_k has lost 3e-5 by t = 999 where it is computed in float32. -> [1, time_dim] */
+static Tensor time_embedding(Context *ctx, const Unet *u, double t) {
+    ArenaMark mark = scope_begin(ctx);
+    Tensor wave = TENSOR_NEW(ctx, 1, u->time_channels);
+    if (!wave.data) return wave;
+    int64_t half = u->time_channels / 2;
+    wave.data[u->time_channels - 1] = 0; /* an odd width ends in a zero */
+    for (int64_t k = 0; k < half; k++) {
+        double freq = exp(-log(10000.0) * (double)k / ((double)half - u->freq_shift));
+        wave.data[u->flip_sin_to_cos ? half + k : k] = (real)sin(t * freq);
+        wave.data[u->flip_sin_to_cos ? k : half + k] = (real)cos(t * freq);
+    }
+    Tensor y = silu(ctx, linear(ctx, wave, u->linear_1.w, u->linear_1.b));
+    return scope_end(ctx, mark, linear(ctx, y, u->linear_2.w, u->linear_2.b));
+}
+
+/* The same row for each of B pictures. */
+static Tensor repeat_row(Context *ctx, Tensor row, int64_t B) {
+    Tensor y = TENSOR_NEW(ctx, B, tensor_cols(row));
+    if (!y.data || !row.data) return (Tensor){0};
+    for (int64_t i = 0; i < tensor_numel(y); i++) y.data[i] = row.data[i % row.dim[1]];
+    return y;
+}
+
+Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
+                    const CrossLayers *cross) {
+    if (ctx->error.set) return (Tensor){0};
+    ArenaMark mark = scope_begin(ctx);
+    Tensor skip[UNET_MAX_LEVELS * (UNET_MAX_LAYERS + 1) + 1];
+    int64_t skips = 0;
+
+    Tensor temb = time_embedding(ctx, u, t);
+    observe(ctx, TENSOR_VIEW(temb, u->time_dim), "%stime_embedding",
+            ctx->batch_prefix ? ctx->batch_prefix : "");
+    temb = repeat_row(ctx, silu(ctx, temb), sample.dim[0]); /* every resnet reads silu(temb) */
+
+    Tensor h = conv3x3(ctx, sample, u->conv_in);
+    observe_each(ctx, h, "conv_in");
+    skip[skips++] = h;
+
+    for (int64_t level = 0; level < u->levels; level++) {
+        const UnetBlock *b = &u->down[level];
+        for (int64_t j = 0; j < b->layers; j++) {
+            h = resnet_forward(ctx, &b->resnet[j], h, temb);
+            if (b->has_attention) h = transformer_forward(ctx, &b->transformer[j], h, cross);
+            skip[skips++] = h;
+        }
+        if (b->resample.w) {
+            h = downsample_forward(ctx, b->resample, u->downsample_padding, h);
+            observe_each(ctx, h, "%s", b->resample_name);
+            skip[skips++] = h;
+        }
+    }
+
+    for (int64_t j = 0; j < u->mid.layers; j++) {
+        if (j > 0 && u->mid.has_attention)
+            h = transformer_forward(ctx, &u->mid.transformer[j - 1], h, cross);
+        h = resnet_forward(ctx, &u->mid.resnet[j], h, temb);
+    }
+    observe_each(ctx, h, "mid_block");
+
+    for (int64_t level = 0; level < u->levels; level++) {
+        const UnetBlock *b = &u->up[level];
+        for (int64_t j = 0; j < b->layers && !ctx->error.set; j++) {
+            ArenaMark layer = scope_begin(ctx);
+            h = concat(ctx, h, skip[--skips]);
+            h = resnet_forward(ctx, &b->resnet[j], h, temb);
+            if (b->has_attention) h = transformer_forward(ctx, &b->transformer[j], h, cross);
+            h = scope_end(ctx, layer, h);
+        }
+        if (b->resample.w && !ctx->error.set) {
+            /* Twice the size or, where a level had an odd side, the size of the skip to come. */
+            Tensor next = skip[skips - 1];
+            h = upsample_forward(ctx, b->resample, h, next.dim[1], next.dim[2]);
+            observe_each(ctx, h, "%s", b->resample_name);
+        }
+    }
+
+    h = group_norm(ctx, h, u->conv_norm_out.w, u->conv_norm_out.b, u->norm.groups, u->norm.eps);
+    h = conv3x3(ctx, silu(ctx, h), u->conv_out);
+    observe_each(ctx, h, "conv_out");
+    return scope_end(ctx, mark, h);
+}
