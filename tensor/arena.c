@@ -90,6 +90,8 @@ void *arena_release_keeping(Arena *arena, ArenaMark mark, const void *keep, size
     /* The kept bytes fit where they were, at the latest, so this allocation takes no new block. */
     void *to = arena_alloc(arena, bytes);
     memmove(to, keep, bytes);
+    POISON((unsigned char *)to + bytes,
+           (size_t)(arena->current->data + arena->current->used - ((unsigned char *)to + bytes)));
     poison_free(arena);
     return to;
 }

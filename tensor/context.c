@@ -64,7 +64,11 @@ real *scratch_reals(Context *ctx, size_t n) {
 Tensor tensor_new(Context *ctx, int ndim, const int64_t *dim) {
     if (ctx->error.set) return (Tensor){0};
     Tensor t = shaped(NULL, ndim, dim);
-    t.data = scratch_reals(ctx, (size_t)tensor_numel(t));
+    /* A picture size from the command line may overflow even the count of elements. */
+    int64_t n = 1;
+    for (int i = 0; i < ndim; i++)
+        n = dim[i] > 0 && n > INT64_MAX / dim[i] ? INT64_MAX : n * dim[i];
+    t.data = scratch_reals(ctx, (size_t)n);
     return t.data ? t : (Tensor){0};
 }
 
@@ -104,10 +108,10 @@ Tensor scope_end(Context *ctx, ArenaMark mark, Tensor result) {
 /* ---- named activations ----------------------------------------------------------------------- */
 
 static bool all_finite(const real *x, int64_t n) {
-    /* 0 * x is 0 for a finite x and NaN otherwise: one pass the compiler can vectorise. */
-    real sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += 0 * x[i];
-    return sum == 0;
+    /* x - x is 0 for a finite x and NaN otherwise. No branch: the compiler vectorises the loop. */
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= x[i] - x[i] != 0;
+    return !bad;
 }
 
 static void show(Context *ctx, Tensor x, bool is_map, const char *name) {
@@ -150,6 +154,7 @@ void observe_each(Context *ctx, Tensor x, const char *name, ...) {
     va_start(args, name);
     vsnprintf(path, sizeof path, name, args);
     va_end(args);
+    assert(x.dim[0] <= MAX_BATCH);
     for (int64_t b = 0; b < x.dim[0] && !ctx->error.set; b++) {
         const char *prefix = ctx->prefix[b] ? ctx->prefix[b] : "";
         snprintf(full, sizeof full, "%s%s", prefix, path);

@@ -143,6 +143,8 @@ void gemm_tile(bool transpose_b, int64_t M, int64_t N, int64_t K, real alpha, co
 /* y[..., n] = sum_k x[..., k] w[n, k] + b[n]        torch.nn.functional.linear
  * x [..., K], w [N, K], b [N] or NULL -> [..., N] */
 Tensor linear(Context *ctx, Tensor x, const Weight *w, const Weight *b);
+/* y[..., n] += b[n] in place; nothing if b is NULL. How linear and conv2d end. */
+void bias_add(Context *ctx, Tensor y, const Weight *b);
 
 /* ---- conv2d.c -------------------------------------------------------------------------------- */
 
@@ -161,7 +163,9 @@ Tensor conv2d(Context *ctx, Tensor x, const Weight *w, const Weight *b, Conv2d o
 /* y = (x - mean(x)) / sqrt(var(x) + eps) * w + b over the last dimension, var biased.
  * torch.nn.functional.layer_norm. x [..., C], w [C], b [C] or NULL */
 Tensor layer_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, double eps);
-/* The same over each of `groups` groups of neighbouring channels of one picture, with w and b per
+/* y = x / sqrt(mean(x^2) + eps) * w over the last dimension. transformers LlamaRMSNorm */
+Tensor rms_norm(Context *ctx, Tensor x, const Weight *w, double eps);
+/* Like layer_norm over each of `groups` groups of neighbouring channels of one picture, with w and b per
  * channel. torch.nn.functional.group_norm. x [B, H, W, C] or [B, L, C] */
 Tensor group_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, int64_t groups,
                   double eps);
