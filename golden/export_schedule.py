@@ -32,6 +32,7 @@ negative for some n (1, 2, 7, ...), hence NaN.
 """
 
 import json
+import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -40,6 +41,7 @@ from diffusers import DDIMScheduler
 from diffusers.schedulers import scheduling_ddim
 
 from common import DATA, Golden, draw, generator
+from modeldir import only
 
 
 class _Float64Torch:
@@ -163,7 +165,7 @@ def trajectory(name, steps, eta, alphas):
         }
         if eta > 0:
             inputs["noise"] = draw(gen, steps, *shape, dtype=dtype)
-        with lifted(dtype):
+        with lifted(dtype), only(dtype):
             s = DDIMScheduler.from_pretrained(DATA / "schedule" / name)
             s.set_timesteps(steps)
             assert s.betas.dtype == s.alphas_cumprod.dtype == s.final_alpha_cumprod.dtype == dtype
@@ -204,13 +206,14 @@ def add_noise(seed, dtype):
         "noise": draw(gen, 4, 4, 2, 3, dtype=dtype),
         "timesteps": torch.tensor([0, 1, 261, 999]),
     }
-    with lifted(dtype):
+    with lifted(dtype), only(dtype):
         noisy = DDIMScheduler(**SD).add_noise(inputs["samples"], inputs["noise"], inputs["timesteps"])
     return inputs, {"noisy": noisy}
 
 
 def main():
     golden = Golden("schedule")
+    shutil.rmtree(DATA / "schedule", ignore_errors=True)
     for name, (config, steps, eta, alphas) in cases().items():
         write_config(name, config)
         golden.metadata["steps:" + name] = steps

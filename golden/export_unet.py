@@ -166,7 +166,7 @@ MODELS = {
     "no_mid": model(
         "as the distilled BK-SDM-Tiny: no mid block, cross-attention on the last level",
         torch.bfloat16,
-        {"full": run(4, 4, 6, 0), "odd": run(5, 2, 3, 999, brief=True)},
+        {"full": run(8, 6, 6, 0), "odd": run(5, 2, 3, 999, brief=True)},
         mid_block_type=None,
         down_block_types=(CROSS_DOWN, CROSS_DOWN, CROSS_DOWN),
         up_block_types=(CROSS_UP, CROSS_UP, CROSS_UP),

@@ -96,14 +96,14 @@ MODELS = {
         norm_num_groups=4,
     ),
     "one_level": model(
-        "one level: no sampler; one channel per group",
+        "one level: no sampler; more layers",
         torch.float32,
         1,
         decode=(1, 7),
         encode=(5, 1),
         block_out_channels=(8,),
         layers_per_block=3,
-        norm_num_groups=8,
+        norm_num_groups=2,
         scaling_factor=0.5,
     ),
 }
