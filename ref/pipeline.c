@@ -77,6 +77,7 @@ static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tenso
     }
     ctx->prefix[0] = all;
     observe_each(ctx, one, "eps");
+    ctx->prefix[0] = ctx->prefix[1] = ctx->batch_prefix = "";
     return scope_end(ctx, mark, one);
 }
 
