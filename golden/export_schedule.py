@@ -16,9 +16,7 @@ golden/data/schedule.safetensors                   all the rest; metadata "steps
                             sum_k (k + 1) t_k, so that no rounding of any n can differ unseen
     add_noise/{samples,noise,timesteps}, add_noise/noisy
 
-Truth: the upstream class with its betas in float64. Upstream asks for float32 by name, and
-torch.tensor(1.0) is float32 by default; the lifted() block below gives it float64 in both places
-and touches nothing else. Yardstick: upstream as it is, in float32.
+Truth: the upstream class with its betas in float64 (f64.py). Yardstick: upstream as it is.
 
 Lines of scheduling_ddim.py (0.42.1) that decide: set_timesteps (np.round and ndarray.round round
 half to even; np.arange's element i is start + i * ((start + step) - start), which matters at
@@ -33,38 +31,13 @@ negative for some n (1, 2, 7, ...), hence NaN.
 
 import json
 import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
-from diffusers.schedulers import scheduling_ddim
 
 from common import DATA, Golden, draw, generator
-from modeldir import only
-
-
-class _Float64Torch:
-    """The torch module, but its float32 is float64."""
-
-    float32 = torch.float64
-
-    def __getattr__(self, name):
-        return getattr(torch, name)
-
-
-@contextmanager
-def lifted(dtype):
-    if dtype == torch.float32:
-        yield
-        return
-    torch.set_default_dtype(torch.float64)
-    scheduling_ddim.torch = _Float64Torch()
-    try:
-        yield
-    finally:
-        scheduling_ddim.torch = torch
-        torch.set_default_dtype(torch.float32)
+from f64 import precision
 
 
 # Stable Diffusion 1.x, as its scheduler_config.json has it.
@@ -165,7 +138,7 @@ def trajectory(name, steps, eta, alphas):
         }
         if eta > 0:
             inputs["noise"] = draw(gen, steps, *shape, dtype=dtype)
-        with lifted(dtype), only(dtype):
+        with precision(dtype):
             s = DDIMScheduler.from_pretrained(DATA / "schedule" / name)
             s.set_timesteps(steps)
             assert s.betas.dtype == s.alphas_cumprod.dtype == s.final_alpha_cumprod.dtype == dtype
@@ -206,7 +179,7 @@ def add_noise(seed, dtype):
         "noise": draw(gen, 4, 4, 2, 3, dtype=dtype),
         "timesteps": torch.tensor([0, 1, 261, 999]),
     }
-    with lifted(dtype), only(dtype):
+    with precision(dtype):
         noisy = DDIMScheduler(**SD).add_noise(inputs["samples"], inputs["noise"], inputs["timesteps"])
     return inputs, {"noisy": noisy}
 

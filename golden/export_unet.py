@@ -14,8 +14,8 @@ golden/data/unet_<model>.safetensors  one or more runs of it:
                                             of its attn1, attn2 (both before the residual) and ff
 
 Runs marked brief hold only time_embedding and eps. The metadata say what each model is for
-("about"). Truth: the upstream class in float64 with the sinusoid of the time embedding computed in
-float64 too; both precisions take those values, rounded once to the precision (spec, section 7).
+("about"). Truth: the upstream class in float64, f64.py lifting the sinusoid of the time embedding;
+the float32 yardstick takes the same sinusoid, rounded once (spec, section 7).
 
 Which fields of UNet2DConditionModel.__init__ (diffusers 0.42.1) decide the arithmetic, with the
 class's defaults, which hold wherever config.json leaves a key out:
@@ -49,19 +49,18 @@ class's defaults, which hold wherever config.json leaves a key out:
 """
 
 import inspect
-import math
 from types import SimpleNamespace
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.downsampling import Downsample2D
-from diffusers.models.embeddings import Timesteps
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 
 from common import DATA, Golden, draw, generator
-from modeldir import only, randomise, recording, reload, shorten_config, store, widen
+from f64 import precision
+from modeldir import randomise, recording, reload, shorten_config, store, widen
 
 TIMES = (999, 0, 1, 500, 261.25)
 
@@ -179,31 +178,6 @@ MODELS = {
 }
 
 
-class ExactTimesteps(torch.nn.Module):
-    """diffusers' Timesteps with the sinusoid in float64; get_time_embed rounds it to the model."""
-
-    def __init__(self, upstream):
-        super().__init__()
-        self.dim = upstream.num_channels
-        self.flip = upstream.flip_sin_to_cos
-        self.shift = upstream.downscale_freq_shift
-        assert upstream.scale == 1 and self.dim % 2 == 0
-
-    def forward(self, t):
-        assert t.dtype == torch.float64
-        half = self.dim // 2
-        k = torch.arange(half, dtype=torch.float64)
-        angle = t[:, None] * torch.exp(-math.log(10000) * k / (half - self.shift))
-        parts = (angle.cos(), angle.sin()) if self.flip else (angle.sin(), angle.cos())
-        return torch.cat(parts, dim=-1)
-
-
-def exact_time(unet):
-    assert isinstance(unet.time_proj, Timesteps)
-    unet.time_proj = ExactTimesteps(unet.time_proj)
-    return unet
-
-
 def observed(unet):
     """Module paths that spec, section 8 names, in the order of named_modules."""
     paths = []
@@ -231,7 +205,7 @@ def runner(name, unets, run_name, r):
             "context": draw(gen, r.tokens, config.cross_attention_dim, dtype=dtype),
         }
         names = ["time_embedding"] if r.brief else observed(unet)
-        with torch.no_grad(), only(dtype), recording(unet, names) as seen:
+        with torch.no_grad(), precision(dtype), recording(unet, names) as seen:
             eps = unet(inputs["sample"][None], inputs["t"], inputs["context"][None]).sample[0]
         return inputs, dict(seen, eps=eps)
 
@@ -249,7 +223,7 @@ def main():
         if m.keys:
             shorten_config(path, m.keys)
         loaded = reload(path, state)
-        unets = {d: exact_time(widen(loaded, state, d)) for d in (torch.float64, torch.float32)}
+        unets = {d: widen(loaded, state, d) for d in (torch.float64, torch.float32)}
         golden = Golden(f"unet_{name}")
         golden.metadata["about"] = m.about
         for run_name, r in m.runs.items():

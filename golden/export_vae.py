@@ -40,7 +40,8 @@ from diffusers.models.upsampling import Upsample2D
 from safetensors.torch import load_file, save_file
 
 from common import DATA, Golden, draw, generator
-from modeldir import only, randomise, recording, reload, shorten_config, store, widen
+from f64 import precision
+from modeldir import randomise, recording, reload, shorten_config, store, widen
 
 # The keys of vae/config.json of Stable Diffusion 1.5, written by diffusers 0.6.
 SD15_KEYS = """act_fn block_out_channels down_block_types in_channels latent_channels
@@ -138,7 +139,7 @@ def decoding(name, vaes, h, w):
         vae = vaes[dtype]
         gen = generator("vae", name, "decode", seed)
         z = draw(gen, vae.config.latent_channels, h, w, dtype=dtype)
-        with torch.no_grad(), only(dtype), recording(vae.decoder, observed(vae.decoder)) as seen:
+        with torch.no_grad(), precision(dtype), recording(vae.decoder, observed(vae.decoder)) as seen:
             with recording(vae, ["post_quant_conv"] if vae.post_quant_conv else []) as before:
                 image = vae.decode(z[None] / vae.config.scaling_factor).sample[0]
         outputs = {"vae/" + k: v for k, v in before.items()}
@@ -153,7 +154,7 @@ def encoding(name, vaes, h, w):
         vae = vaes[dtype]
         gen = generator("vae", name, "encode", seed)
         picture = draw(gen, vae.config.in_channels, h, w, std=0.5, dtype=dtype)
-        with torch.no_grad(), only(dtype), recording(vae.encoder, observed(vae.encoder)) as seen:
+        with torch.no_grad(), precision(dtype), recording(vae.encoder, observed(vae.encoder)) as seen:
             posterior = vae.encode(picture[None]).latent_dist
         outputs = {"vae/encoder/" + k: v for k, v in seen.items()}
         outputs.update(mean=posterior.mean[0], logvar=posterior.logvar[0])
