@@ -22,6 +22,12 @@
 
 #include <cmocka.h>
 
+/* cmocka's macro fail() would hide tensor/error.h's function of that name. */
+#undef fail
+#undef fail_msg
+#define fail_msg(...)                                                                              \
+    (print_error("ERROR: " __VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
+
 #include "tensor/tensor.h"
 #include "weights/safetensors.h"
 
@@ -59,6 +65,24 @@ typedef struct GoldenObserver {
     size_t compared;
 } GoldenObserver;
 Observer golden_observer(GoldenObserver *self);
+
+/* ---- the comparison itself, which fails nothing: for the tests of the checker --------------------- */
+
+typedef struct Verdict {
+    bool ok;
+    int64_t count, worst;                    /* values compared; the worst one's index */
+    double error, limit, largest, yardstick; /* absolute; of the truth; NaN: none in the golden */
+    char message[1024];                      /* what was wrong, if not ok */
+} Verdict;
+
+Verdict golden_compare(const Golden *g, const char *name, const real *data, int ndim,
+                       const int64_t *dim, Station station);
+/* The absolute error allowed where the truth's largest magnitude is `largest`. */
+double golden_limit(double largest, double yardstick, Station station, bool is_double);
+/* Like golden_open, for any file; NULL with a message. `name` is what messages call it. */
+Golden *golden_open_file(const char *path, const char *name, Error *err);
+/* True if the golden has outputs and nothing was compared yet: golden_close would complain. */
+bool golden_blind(const Golden *g);
 
 /* Fails the test unless the context is fine. */
 void assert_context_ok(const Context *ctx);

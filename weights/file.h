@@ -10,6 +10,8 @@
 
 bool file_exists(const char *path);
 bool is_directory(const char *path);
+/* A regular file, opened for reading, and its size. -1 with a message. */
+int file_open(const char *path, size_t *size, Error *err);
 /* The whole file, NUL-terminated (the NUL not counted in *size); malloc'ed. NULL with a message. */
 char *file_read(const char *path, size_t *size, Error *err);
 

@@ -1,0 +1,57 @@
+/* StoredTensor values as doubles, from every float type that files hold. See safetensors.h. */
+#include "weights/safetensors.h"
+
+#include <math.h>
+#include <string.h>
+
+int64_t stored_numel(const StoredTensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= t->dim[i];
+    return n;
+}
+
+/* IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
+static double half_to_double(uint16_t bits) {
+    int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    double v = exponent == 0    ? ldexp(fraction, -24)
+               : exponent == 31 ? (fraction ? (double)NAN : (double)INFINITY)
+                                : ldexp(1024 + fraction, exponent - 25);
+    return bits >> 15 ? -v : v;
+}
+
+/* bfloat16 is the upper half of a float. */
+static double bfloat_to_double(uint16_t bits) {
+    uint32_t wide = (uint32_t)bits << 16;
+    float v;
+    memcpy(&v, &wide, sizeof v);
+    return v;
+}
+
+int stored_to_double(const StoredTensor *t, double *out, Error *err) {
+    const unsigned char *p = t->data; /* memcpy throughout: the file aligns nothing */
+    int64_t n = stored_numel(t);
+    size_t size = dtype_size(t->dtype);
+    switch (t->dtype) {
+    case DTYPE_F64:
+        if (n) memcpy(out, p, (size_t)n * size);
+        return 0;
+    case DTYPE_F32:
+        for (int64_t i = 0; i < n; i++, p += size) {
+            float v;
+            memcpy(&v, p, size);
+            out[i] = v;
+        }
+        return 0;
+    case DTYPE_F16:
+    case DTYPE_BF16:
+        for (int64_t i = 0; i < n; i++, p += size) {
+            uint16_t bits;
+            memcpy(&bits, p, size);
+            out[i] = t->dtype == DTYPE_F16 ? half_to_double(bits) : bfloat_to_double(bits);
+        }
+        return 0;
+    default:
+        return fail(err, "tensor \"%s\": expected floating-point numbers, found %s", t->name,
+                    dtype_name(t->dtype));
+    }
+}
