@@ -228,7 +228,7 @@ int open_vocab_merges(Tokenizer *t, const char *dir, const Json *config, Error *
     int status = read_vocab(t, &vocab, vocab.root, err);
     json_free(&vocab);
     if (status) return -1;
-    char *path = path_join(dir, "merges.txt", err);
+    char *path = tokenizer_path(dir, "merges.txt", err);
     status = path ? read_merges_text(t, path, err) : -1;
     free(path);
     return status;

@@ -4,7 +4,7 @@
 
 #include "tokenizer/added.h"
 #include "tokenizer/bytebpe.h"
-#include "tokenizer/json.h"
+#include "tokenizer/json_file.h"
 #include "tokenizer/pieces.h"
 #include "tokenizer/tokenizer.h"
 

@@ -9,7 +9,7 @@
 /* ---- Opening ---------------------------------------------------------------------------------------- */
 
 static bool dir_has(const char *dir, const char *name, Error *err) {
-    char *path = path_join(dir, name, err);
+    char *path = tokenizer_path(dir, name, err);
     bool has = path && file_exists(path);
     free(path);
     return has;
@@ -144,7 +144,7 @@ int tokenizer_encode(const Tokenizer *t, const char *text, size_t length, bool b
                     "a begin token is wanted, but the tokenizer names none: expected bos_token "
                     "in tokenizer_config.json or special_tokens_map.json");
     char *repaired = NULL;
-    if (utf8_valid(text, length) < length) {
+    if (utf8_prefix(text, length) < length) {
         repaired = utf8_repair(text, length, &length);
         if (!repaired) return fail(err, "no memory for a text of %zu bytes", length);
         text = repaired;

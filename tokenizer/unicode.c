@@ -53,7 +53,7 @@ size_t utf8_put(int32_t code, char out[4]) {
     return (size_t)utf8proc_encode_char(code, (utf8proc_uint8_t *)out);
 }
 
-size_t utf8_valid(const char *s, size_t length) {
+size_t utf8_prefix(const char *s, size_t length) {
     size_t at = 0;
     while (at < length) {
         int32_t code;

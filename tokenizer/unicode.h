@@ -15,7 +15,7 @@ size_t utf8_last(const char *s, size_t length, int32_t *code);
 /* Writes 1 to 4 bytes. */
 size_t utf8_put(int32_t code, char out[4]);
 /* Length of the longest valid beginning of s: `length` if all of it is UTF-8. */
-size_t utf8_valid(const char *s, size_t length);
+size_t utf8_prefix(const char *s, size_t length);
 /* A copy with each maximal invalid part as U+FFFD, NUL-terminated, malloc'ed; NULL: no memory. */
 char *utf8_repair(const char *s, size_t length, size_t *repaired);
 

@@ -1,6 +1,6 @@
 /* Reading the tokenizers' JSON files with messages that name file, member, expected and found. */
-#ifndef LLMDIFF_TOKENIZER_JSON_H
-#define LLMDIFF_TOKENIZER_JSON_H
+#ifndef LLMDIFF_TOKENIZER_JSON_FILE_H
+#define LLMDIFF_TOKENIZER_JSON_FILE_H
 
 #include "tensor/error.h"
 
@@ -15,7 +15,7 @@ typedef struct Json {
 } Json;
 
 /* dir/name, malloc'ed. NULL with a message: no memory. */
-char *path_join(const char *dir, const char *name, Error *err);
+char *tokenizer_path(const char *dir, const char *name, Error *err);
 /* The file, whose root is an object. 0 or -1 with a message. */
 int json_read(Json *j, const char *dir, const char *name, Error *err);
 /* The same if the file exists; else 0 and *j is {0}. */

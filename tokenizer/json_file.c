@@ -1,4 +1,4 @@
-#include "tokenizer/json.h"
+#include "tokenizer/json_file.h"
 #include "tokenizer/unicode.h"
 #include "weights/file.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *path_join(const char *dir, const char *name, Error *err) {
+char *tokenizer_path(const char *dir, const char *name, Error *err) {
     size_t size = strlen(dir) + strlen(name) + 2;
     char *path = malloc(size);
     if (path)
@@ -19,7 +19,7 @@ char *path_join(const char *dir, const char *name, Error *err) {
 /* What cJSON takes without a word, but would read wrongly: its strings end at a NUL, and it copies
  * bytes that are not UTF-8. */
 static int check_text(const char *path, const char *text, size_t size, Error *err) {
-    size_t valid = utf8_valid(text, size);
+    size_t valid = utf8_prefix(text, size);
     if (valid < size)
         return fail(err, "%s: byte %zu: expected UTF-8, found 0x%02X", path, valid,
                     (unsigned)(unsigned char)text[valid]);
@@ -51,7 +51,7 @@ static int parse(Json *j, const char *text, size_t size, Error *err) {
 }
 
 int json_read(Json *j, const char *dir, const char *name, Error *err) {
-    *j = (Json){.path = path_join(dir, name, err)};
+    *j = (Json){.path = tokenizer_path(dir, name, err)};
     if (!j->path) return -1;
     size_t size;
     char *text = file_read(j->path, &size, err);
@@ -63,7 +63,7 @@ int json_read(Json *j, const char *dir, const char *name, Error *err) {
 
 int json_read_optional(Json *j, const char *dir, const char *name, Error *err) {
     *j = (Json){0};
-    char *path = path_join(dir, name, err);
+    char *path = tokenizer_path(dir, name, err);
     if (!path) return -1;
     bool exists = file_exists(path);
     free(path);
