@@ -137,7 +137,7 @@ static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, No
     return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
 }
 
-static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t *t, int64_t count,
+static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t *t,
                 Picture *picture) {
     const Adapter *adapter = pack->adapter;
     const Unet *unet = pack->unet;
@@ -160,8 +160,8 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t 
     Tensor latents = first_latents(ctx, pack, r, &noise);
     ctx->prefix[0] = "";
     observe_each(ctx, latents, "latents/0");
-    for (int64_t i = 0; i < count && !ctx->error.set; i++) {
-        report(r, "sample", i, count);
+    for (int64_t i = 0; i < r->steps && !ctx->error.set; i++) {
+        report(r, "sample", i, r->steps);
         ArenaMark mark = scope_begin(ctx);
         Tensor eps = predict(ctx, unet, i, (double)t[i], latents, &prompts);
         latents = ddim_step(ctx, pack->schedule, r->steps, i, t[i], r->eta, eps, latents, &noise);
@@ -182,10 +182,10 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t 
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture) {
     *picture = (Picture){0};
     if (request_check(r, pack, &ctx->error)) return -1;
-    int64_t count, *t = schedule_timesteps(pack->schedule, r->steps, &count, &ctx->error);
+    int64_t *t = schedule_timesteps(pack->schedule, r->steps, &ctx->error);
     if (!t) return -1;
     ArenaMark mark = scope_begin(ctx);
-    int status = walk(ctx, pack, r, t, count, picture);
+    int status = walk(ctx, pack, r, t, picture);
     arena_release(&ctx->arena, mark);
     free(t);
     return status;

@@ -23,7 +23,8 @@ Tensor ddim_step(Context *ctx, const Schedule *s, int64_t steps, int64_t i, int6
     const double variance = (1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev);
     const double sigma = eta * sqrt(variance);
     const double signal = sqrt(abar), remains = sqrt(1 - abar);
-    const double direction = sqrt(1 - abar_prev - sigma * sigma);
+    /* Never below 0, but for rounding where eta is 1 and abar 0 (zero terminal SNR). */
+    const double direction = sqrt(fmax(1 - abar_prev - sigma * sigma, 0));
 
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
     Tensor z = {0};

@@ -10,19 +10,18 @@ static const double PI = 3.14159265358979323846;
 
 /* ---- timesteps ------------------------------------------------------------------------------- */
 
-int64_t *schedule_timesteps(const Schedule *s, int64_t steps, int64_t *count, Error *err) {
+int64_t *schedule_timesteps(const Schedule *s, int64_t steps, Error *err) {
     const int64_t N = s->train_steps;
     if (steps < 1 || steps > N) {
         fail(err, "--steps: expected 1 to %lld (num_train_timesteps), found %lld", (long long)N,
              (long long)steps);
         return NULL;
     }
-    int64_t *t = calloc((size_t)steps + 1, sizeof *t);
+    int64_t *t = calloc((size_t)steps, sizeof *t);
     if (!t) {
         fail(err, "out of memory for %lld timesteps", (long long)steps);
         return NULL;
     }
-    *count = steps;
     const double ratio = (double)N / (double)steps;
     switch (s->spacing) {
     case SPACING_LEADING: /* multiples of N / steps (whole), from below, shifted by steps_offset */
@@ -33,13 +32,13 @@ int64_t *schedule_timesteps(const Schedule *s, int64_t steps, int64_t *count, Er
         for (int64_t i = 0; i < steps; i++) t[i] = (int64_t)rint((double)(steps - 1 - i) * step);
         break;
     }
-    case SPACING_TRAILING: /* N, N - ratio, ... as numpy.arange(N, 0, -ratio) has them, minus 1 */
-        *count = (int64_t)ceil((double)N / ratio);
-        for (int64_t i = 0; i < *count && i <= steps; i++)
-            t[i] = (int64_t)rint((double)N - (double)i * ratio) - 1;
+    case SPACING_TRAILING: { /* N, N - ratio, ... minus 1, in the arithmetic of numpy.arange */
+        double delta = ((double)N - ratio) - (double)N;
+        for (int64_t i = 0; i < steps; i++) t[i] = (int64_t)rint((double)N + (double)i * delta) - 1;
         break;
     }
-    if (t[0] >= N || *count > steps + 1) {
+    }
+    if (t[0] >= N) {
         fail(err,
              "--steps %lld: the first timestep would be %lld (steps_offset %lld), past the last "
              "one, %lld: fewer steps are possible",
@@ -63,12 +62,18 @@ static double cosine_alpha_bar(double t) {
     return c * c;
 }
 
-static void fill_alphas(Schedule *s, const char *kind, double first, double last) {
+/* `trained`: the list "trained_betas", which stands in for the formulas where it is given. */
+static void fill_alphas(Schedule *s, const char *kind, double first, double last,
+                        const cJSON *trained) {
     const int64_t N = s->train_steps;
+    const cJSON *given = trained ? trained->child : NULL;
     double product = 1;
     for (int64_t i = 0; i < N; i++) {
         double beta;
-        if (strcmp(kind, "linear") == 0) {
+        if (given) {
+            beta = given->valuedouble;
+            given = given->next;
+        } else if (strcmp(kind, "linear") == 0) {
             beta = linspace(first, last, N, i);
         } else if (strcmp(kind, "scaled_linear") == 0) {
             double root = linspace(sqrt(first), sqrt(last), N, i);
@@ -126,7 +131,16 @@ Schedule *schedule_load(const char *dir, Error *err) {
     const char *kind = betas[choice(m, "beta_schedule", "linear", betas)];
     if (!(first > 0 && first < 1 && last > 0 && last < 1))
         config_fail(m, "beta_start %g, beta_end %g: expected numbers between 0 and 1", first, last);
-    config_only_null(m, "trained_betas");
+    const cJSON *trained = cJSON_GetObjectItemCaseSensitive(model_config(m), "trained_betas"),
+                *beta;
+    if (cJSON_IsNull(trained)) trained = NULL;
+    if (trained && cJSON_GetArraySize(trained) != (int)s->train_steps)
+        config_fail(m, "trained_betas: expected a list of num_train_timesteps, %lld numbers",
+                    (long long)s->train_steps);
+    cJSON_ArrayForEach(beta, trained) {
+        if (!cJSON_IsNumber(beta) || !(beta->valuedouble > 0 && beta->valuedouble < 1))
+            config_fail(m, "trained_betas: expected numbers between 0 and 1");
+    }
     config_only_bool(m, "thresholding", false);
     if (model_failed(m)) goto failed;
 
@@ -135,7 +149,7 @@ Schedule *schedule_load(const char *dir, Error *err) {
         config_fail(m, "out of memory for %lld steps", (long long)s->train_steps);
         goto failed;
     }
-    fill_alphas(s, kind, first, last);
+    fill_alphas(s, kind, first, last, trained);
     if (config_bool(m, "rescale_betas_zero_snr", false)) rescale_to_zero_snr(s);
     s->final_alpha = config_bool(m, "set_alpha_to_one", true) ? 1 : s->alphas_cumprod[0];
     if (model_failed(m)) goto failed;

@@ -24,8 +24,10 @@ typedef struct Schedule {
 Schedule *schedule_load(const char *dir, Error *err);
 void schedule_free(Schedule *s); /* NULL is fine */
 
-/* The timesteps of a run of `steps` steps, in the order they are visited: malloc'ed, *count of them
- * (trailing spacing may, by rounding, differ from `steps`). NULL with a message. */
-int64_t *schedule_timesteps(const Schedule *s, int64_t steps, int64_t *count, Error *err);
+/* The timesteps [steps] of a run, in the order they are visited: malloc'ed. NULL with a message.
+ * (For 61, 103, 121 and other numbers of steps upstream's trailing spacing ends, by a rounding in
+ * numpy.arange, in one more timestep, -1, and reads alpha-bar from the wrong end of its table there.
+ * That step is left out here.) */
+int64_t *schedule_timesteps(const Schedule *s, int64_t steps, Error *err);
 
 #endif

@@ -30,6 +30,13 @@ static Tensor repeat_row(Context *ctx, Tensor row, int64_t B) {
     return y;
 }
 
+/* center_input_sample: 2 x - 1 */
+static Tensor center(Context *ctx, Tensor x) {
+    Tensor y = scale(ctx, x, 2);
+    for (int64_t i = 0; y.data && i < tensor_numel(y); i++) y.data[i] -= 1;
+    return y;
+}
+
 Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
                     const CrossLayers *cross) {
     if (ctx->error.set) return (Tensor){0};
@@ -42,7 +49,8 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
             ctx->batch_prefix ? ctx->batch_prefix : "");
     temb = repeat_row(ctx, silu(ctx, temb), sample.dim[0]); /* every resnet reads silu(temb) */
 
-    Tensor h = conv3x3(ctx, sample, u->conv_in);
+    if (u->center_input) sample = center(ctx, sample);
+    Tensor h = conv_same(ctx, sample, u->conv_in);
     observe_each(ctx, h, "conv_in");
     skip[skips++] = h;
 
@@ -65,7 +73,7 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
             h = transformer_forward(ctx, &u->mid.transformer[j - 1], h, cross);
         h = resnet_forward(ctx, &u->mid.resnet[j], h, temb);
     }
-    observe_each(ctx, h, "mid_block");
+    if (u->mid.layers) observe_each(ctx, h, "mid_block");
 
     for (int64_t level = 0; level < u->levels; level++) {
         const UnetBlock *b = &u->up[level];
@@ -85,7 +93,7 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
     }
 
     h = group_norm(ctx, h, u->conv_norm_out.w, u->conv_norm_out.b, u->norm.groups, u->norm.eps);
-    h = conv3x3(ctx, silu(ctx, h), u->conv_out);
+    h = conv_same(ctx, silu(ctx, h), u->conv_out);
     observe_each(ctx, h, "conv_out");
     return scope_end(ctx, mark, h);
 }

@@ -30,7 +30,7 @@ typedef struct Unet {
     int64_t sample_size;         /* default side of the latents; 0: none given */
     int64_t cross_attention_dim; /* E */
     int64_t time_channels, time_dim;
-    bool flip_sin_to_cos;
+    bool flip_sin_to_cos, center_input;
     double freq_shift;
     int64_t downsample_padding;
     NormSpec norm;

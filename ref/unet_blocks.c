@@ -12,8 +12,9 @@ Affine affine_take(ModelDir *m, Shape weight, const char *scope, const char *nam
                     model_take(m, SHAPE(weight.dim[0]), "%s%s%s.bias", scope, name, part)};
 }
 
-Tensor conv3x3(Context *ctx, Tensor x, Affine conv) {
-    return conv2d(ctx, x, conv.w, conv.b, (Conv2d){1, 1, 1, 1, 1});
+Tensor conv_same(Context *ctx, Tensor x, Affine conv) {
+    int64_t pad = (conv.w->dim[2] - 1) / 2;
+    return conv2d(ctx, x, conv.w, conv.b, (Conv2d){1, pad, pad, pad, pad});
 }
 
 /* ---- ResnetBlock2D --------------------------------------------------------------------------- */
@@ -39,11 +40,11 @@ Tensor resnet_forward(Context *ctx, const Resnet *r, Tensor x, Tensor temb) {
     ArenaMark mark = scope_begin(ctx);
     NormSpec n = r->norm;
     Tensor h = silu(ctx, group_norm(ctx, x, r->norm1.w, r->norm1.b, n.groups, n.eps));
-    h = conv3x3(ctx, h, r->conv1);
+    h = conv_same(ctx, h, r->conv1);
     if (r->time_emb_proj.w)
         h = add_channels(ctx, h, linear(ctx, temb, r->time_emb_proj.w, r->time_emb_proj.b));
     h = silu(ctx, group_norm(ctx, h, r->norm2.w, r->norm2.b, n.groups, n.eps));
-    h = conv3x3(ctx, h, r->conv2);
+    h = conv_same(ctx, h, r->conv2);
     if (r->conv_shortcut.w)
         x = conv2d(ctx, x, r->conv_shortcut.w, r->conv_shortcut.b, (Conv2d){.stride = 1});
     Tensor y = add(ctx, x, h);
@@ -136,5 +137,5 @@ Tensor downsample_forward(Context *ctx, Affine conv, int64_t padding, Tensor x) 
 Tensor upsample_forward(Context *ctx, Affine conv, Tensor x, int64_t height, int64_t width) {
     ArenaMark mark = scope_begin(ctx);
     Tensor y = resize_nearest(ctx, x, height, width);
-    return scope_end(ctx, mark, conv3x3(ctx, y, conv));
+    return scope_end(ctx, mark, conv_same(ctx, y, conv));
 }

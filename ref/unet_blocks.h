@@ -72,7 +72,7 @@ Tensor upsample_forward(Context *ctx, Affine conv, Tensor x, int64_t height, int
 
 Affine affine_take(ModelDir *m, Shape weight, const char *scope, const char *name,
                    const char *part);
-/* 3x3, stride 1, padding 1 */
-Tensor conv3x3(Context *ctx, Tensor x, Affine conv);
+/* k x k, stride 1, padding (k - 1) / 2: 3x3 almost everywhere */
+Tensor conv_same(Context *ctx, Tensor x, Affine conv);
 
 #endif

@@ -11,7 +11,9 @@ typedef struct Levels {
         transformer_layers[UNET_MAX_LEVELS];
     bool down_attention[UNET_MAX_LEVELS], up_attention[UNET_MAX_LEVELS];
     bool use_linear_projection;
+    int64_t mid_resnets; /* 2 around an attention, 1 without attention, 0: no mid block */
     double mid_scale;
+    int64_t kernel_in, kernel_out;
 } Levels;
 
 /* ---- config.json ----------------------------------------------------------------------------- */
@@ -32,6 +34,20 @@ static void read_block_types(Unet *u, const char *key, const char *plain, const 
     }
 }
 
+/* Null, unlike a key that is absent, means that there is none. */
+static int64_t read_mid_block_type(ModelDir *m) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(model_config(m), "mid_block_type");
+    const char *type = item ? cJSON_GetStringValue(item) : "UNetMidBlock2DCrossAttn";
+    if (cJSON_IsNull(item)) return 0;
+    if (type && strcmp(type, "UNetMidBlock2DCrossAttn") == 0) return 2;
+    if (type && strcmp(type, "UNetMidBlock2D") == 0) return 1;
+    config_fail(m,
+                "mid_block_type: expected \"UNetMidBlock2DCrossAttn\", \"UNetMidBlock2D\" or "
+                "null, found \"%s\"",
+                type ? type : "(not a string)");
+    return 0;
+}
+
 static void refuse_what_is_not_built(ModelDir *m) {
     static const char *const no_effect[] = {"sample_size",
                                             "dropout",
@@ -43,11 +59,10 @@ static void refuse_what_is_not_built(ModelDir *m) {
                                             "addition_embed_type_num_heads",
                                             "addition_time_embed_dim",
                                             "projection_class_embeddings_input_dim",
+                                            "mid_block_type",
                                             "down_block_types",
                                             "up_block_types",
                                             NULL};
-    config_only_bool(m, "center_input_sample", false);
-    config_only_string(m, "mid_block_type", "UNetMidBlock2DCrossAttn");
     config_only_string(m, "act_fn", "silu");
     config_only_bool(m, "only_cross_attention", false);
     config_only_bool(m, "dual_cross_attention", false);
@@ -55,8 +70,6 @@ static void refuse_what_is_not_built(ModelDir *m) {
     config_only_string(m, "resnet_time_scale_shift", "default");
     config_only_string(m, "time_embedding_type", "positional");
     config_only_string(m, "attention_type", "default");
-    config_only_int(m, "conv_in_kernel", 3);
-    config_only_int(m, "conv_out_kernel", 3);
     config_only_null(m, "reverse_transformer_layers_per_block");
     config_only_null(m, "encoder_hid_dim");
     config_only_null(m, "encoder_hid_dim_type");
@@ -106,6 +119,10 @@ static void read_config(Unet *u, Levels *lv) {
     u->norm.eps = config_double(m, "norm_eps", 1e-5);
     lv->use_linear_projection = config_bool(m, "use_linear_projection", false);
     lv->mid_scale = config_double(m, "mid_block_scale_factor", 1);
+    lv->mid_resnets = read_mid_block_type(m);
+    lv->kernel_in = config_int(m, "conv_in_kernel", 3, 1, 31);
+    lv->kernel_out = config_int(m, "conv_out_kernel", 3, 1, 31);
+    u->center_input = config_bool(m, "center_input_sample", false);
     u->time_channels = lv->channels[0];
     u->time_dim = config_int(m, "time_embedding_dim", 4 * lv->channels[0], 1, 1 << 20);
     read_block_types(u, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D",
@@ -213,7 +230,8 @@ static void take_parameters(Unet *u, const Levels *lv) {
     const int64_t L = u->levels, *ch = lv->channels;
     int64_t in[UNET_MAX_LAYERS];
     char name[PATH_MAX_CHARS];
-    u->conv_in = affine_take(u->files, SHAPE(ch[0], u->in_channels, 3, 3), "", "conv_in", "");
+    u->conv_in = affine_take(u->files, SHAPE(ch[0], u->in_channels, lv->kernel_in, lv->kernel_in),
+                             "", "conv_in", "");
     u->linear_1 =
         affine_take(u->files, SHAPE(u->time_dim, ch[0]), "", "time_embedding", ".linear_1");
     u->linear_2 =
@@ -227,7 +245,8 @@ static void take_parameters(Unet *u, const Levels *lv) {
     }
 
     in[0] = in[1] = ch[L - 1];
-    take_block(u, &u->mid, "mid_block", 2, true, in, lv, L - 1, lv->mid_scale);
+    take_block(u, &u->mid, "mid_block", lv->mid_resnets, lv->mid_resnets == 2, in, lv, L - 1,
+               lv->mid_scale);
 
     /* Up block i works at level L-1-i and takes that level's skips from the top: its resnets' own
      * outputs there, and last the one that entered the level, which has the channels above. */
@@ -241,7 +260,9 @@ static void take_parameters(Unet *u, const Levels *lv) {
         if (i + 1 < L) take_resample(u, &u->up[i], name, "upsamplers", ch[level]);
     }
     u->conv_norm_out = affine_take(u->files, SHAPE(ch[0]), "", "conv_norm_out", "");
-    u->conv_out = affine_take(u->files, SHAPE(u->out_channels, ch[0], 3, 3), "", "conv_out", "");
+    u->conv_out =
+        affine_take(u->files, SHAPE(u->out_channels, ch[0], lv->kernel_out, lv->kernel_out), "",
+                    "conv_out", "");
 }
 
 Unet *unet_load(const char *dir, Error *err) {

@@ -41,7 +41,7 @@ Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
     Tensor h = scale(ctx, latents, 1 / vae->scaling_factor);
     if (vae->post_quant_conv.w)
         h = conv2d(ctx, h, vae->post_quant_conv.w, vae->post_quant_conv.b, (Conv2d){.stride = 1});
-    h = conv3x3(ctx, h, vae->conv_in);
+    h = conv_same(ctx, h, vae->conv_in);
     observe_each(ctx, h, "conv_in");
 
     h = resnet_forward(ctx, &vae->mid[0], h, no_time);
@@ -63,7 +63,7 @@ Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
 
     h = group_norm(ctx, h, vae->conv_norm_out.w, vae->conv_norm_out.b, vae->norm.groups,
                    vae->norm.eps);
-    h = conv3x3(ctx, silu(ctx, h), vae->conv_out);
+    h = conv_same(ctx, silu(ctx, h), vae->conv_out);
     observe_each(ctx, h, "conv_out");
     return scope_end(ctx, mark, h);
 }
@@ -123,10 +123,13 @@ static void take_parameters(Vae *vae, const int64_t *channels, bool post_quant) 
     vae->mid[1] = resnet_take(m, scope, "mid_block.resnets.1", C, C, 0, vae->norm, 1);
     if (vae->mid_attention) {
         vae->group_norm = affine_take(m, SHAPE(C), scope, attention, ".group_norm");
-        vae->to_q = affine_take(m, SHAPE(C, C), scope, attention, ".to_q");
-        vae->to_k = affine_take(m, SHAPE(C, C), scope, attention, ".to_k");
-        vae->to_v = affine_take(m, SHAPE(C, C), scope, attention, ".to_v");
-        vae->to_out = affine_take(m, SHAPE(C, C), scope, attention, ".to_out.0");
+        /* Stable Diffusion 1.5's own file has the names that diffusers used at first. */
+        bool old = model_has(m, "decoder.mid_block.attentions.0.query.weight");
+        vae->to_q = affine_take(m, SHAPE(C, C), scope, attention, old ? ".query" : ".to_q");
+        vae->to_k = affine_take(m, SHAPE(C, C), scope, attention, old ? ".key" : ".to_k");
+        vae->to_v = affine_take(m, SHAPE(C, C), scope, attention, old ? ".value" : ".to_v");
+        vae->to_out =
+            affine_take(m, SHAPE(C, C), scope, attention, old ? ".proj_attn" : ".to_out.0");
     }
     for (int64_t i = 0; i < vae->levels; i++) {
         VaeUpBlock *up = &vae->up[i];

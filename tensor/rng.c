@@ -90,3 +90,7 @@ void rng_normal(Rng *rng, real *out, int64_t n) {
         box_muller(last);
     }
 }
+
+void rng_uniform(Rng *rng, double low, double high, float *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = uniform_float(rng) * (float)(high - low) + (float)low;
+}
