@@ -11,22 +11,25 @@
 #include <string.h>
 
 #define MAX_TAPS 64
-#define STRIP_REALS ((int64_t)4 << 20) /* patches in memory at a time, about */
-#define STRIP_PIXELS 1024              /* more no longer helps to reuse a widened weight panel */
+/* A strip of patches should stay in a cache between gathering and product, but all weights are read
+ * (and widened) once per strip, so it has a fair number of pixels whatever their patches' size. */
+#define STRIP_REALS ((int64_t)1 << 20)
+#define STRIP_PIXELS_MIN 256
+#define STRIP_PIXELS_MAX 1024
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Pixels per strip, by the shapes alone (determinism), in equal strips. */
 static int64_t strip_size(int64_t pixels, int64_t patch) {
-    int64_t most = least(STRIP_REALS / patch, STRIP_PIXELS);
-    if (most < 64) most = 64;
+    int64_t most = least(STRIP_REALS / patch, STRIP_PIXELS_MAX);
+    if (most < STRIP_PIXELS_MIN) most = STRIP_PIXELS_MIN;
     const int64_t strips = (pixels + most - 1) / most;
     return (pixels + strips - 1) / strips;
 }
 
 /* The patch of one output pixel, [C, kh, kw]. `zeros` [C] stands in for every tap in the padding. */
-static void gather(real *patch, const real *picture, const real *zeros, int64_t H, int64_t W,
-                   int64_t C, int64_t kh, int64_t kw, int64_t top, int64_t left) {
+static void gather(real *restrict patch, const real *picture, const real *zeros, int64_t H,
+                   int64_t W, int64_t C, int64_t kh, int64_t kw, int64_t top, int64_t left) {
     const real *tap[MAX_TAPS];
     const int64_t taps = kh * kw;
     for (int64_t u = 0; u < kh; u++)

@@ -13,21 +13,17 @@ static float float_of_bits(uint32_t bits) {
     return f;
 }
 
-/* 1 sign, 5 exponent, 10 fraction bits, bias 15; float has 8 and 23, bias 127. Without branches:
- * this loop is half of a language model's time with half-precision weights. */
+/* 1 sign, 5 exponent and 10 fraction bits, bias 15; float has 8 and 23, bias 127. Moved to float's
+ * places the bits stand for the number times 2^(15-127), subnormals too, and the product is exact.
+ * Infinity and NaN have the largest exponent, and keep it. Without branches: this loop is a large
+ * part of a language model's time with half-precision weights. */
 static float widen_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-    uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13; /* exponent and fraction in float's places */
-    uint32_t normal = magnitude + ((127 - 15) << 23);
-    uint32_t special = magnitude | 0x7f800000; /* infinity, NaN */
-    /* fraction * 2^-24 as (2^-14 + fraction * 2^-24) - 2^-14: exact, and no subnormal operand. */
-    float small = float_of_bits(magnitude + ((127 - 14) << 23)) - 0x1p-14f;
-    uint32_t subnormal;
-    memcpy(&subnormal, &small, sizeof subnormal);
-
-    uint32_t bits = magnitude < 0x00800000 ? subnormal : normal;
-    bits = magnitude < 0x0f800000 ? bits : special;
-    return float_of_bits(bits | sign);
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = (uint32_t)(h & 0x7fff) << 13;
+    const uint32_t special = magnitude >= 0x1fu << 23 ? 0x7f800000 : 0;
+    const float widened = float_of_bits(magnitude) * 0x1p112f;
+    uint32_t bits;
+    memcpy(&bits, &widened, sizeof bits);
+    return float_of_bits(bits | special | sign);
 }
 
 /* The upper half of a float. */
