@@ -98,9 +98,8 @@ int outfile_open(OutFile *f, const char *path, Error *err) {
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return fail(err, "%s: can't be written: it is not a regular file", path);
 
-    f->path = malloc(strlen(path) + 1);
+    f->path = strdup(path);
     if (!f->path) return fail(err, "%s: out of memory", path);
-    memcpy(f->path, path, strlen(path) + 1);
 
     int fd = create_beside(f, path);
     if (fd < 0) {

@@ -240,13 +240,12 @@ static int read_header(Safetensors *s, Error *err) {
 
 Safetensors *safetensors_open(const char *path, Error *err) {
     Safetensors *s = calloc(1, sizeof *s);
-    if (s) s->path = malloc(strlen(path) + 1);
+    if (s) s->path = strdup(path);
     if (!s || !s->path) {
         free(s);
         fail(err, "%s: out of memory", path);
         return NULL;
     }
-    memcpy(s->path, path, strlen(path) + 1);
     if (map_file(s, err) || read_header(s, err)) {
         safetensors_close(s);
         return NULL;
