@@ -49,16 +49,19 @@ OBJ   = $(LIB:%.c=$(BUILD)/%.o)
 all: $(PROGRAM)
 
 $(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c -o $@ $<
+	@echo "  CC   $@"
+	@$(CC) $(CFLAGS) -c -o $@ $<
 
 # ---- tests: tests/test_*.c, each with the library, both precisions ------------------------------
 $(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"'
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	@echo "  LINK $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 .SECONDARY:
 
 test-programs: $(PROGRAM) $(TESTS:%=$(BUILD)/%)

@@ -17,6 +17,7 @@ Conditioning adapter_condition(Context *ctx, const Adapter *a, const Unet *unet,
         return p;
     }
     c = alg1_normalize(ctx, c, &a->settings);
+    if (a->settings.normalize != NORMALIZE_NONE) observe(ctx, c, "%sadapter/c", group);
     p.phi_c = linear(ctx, c, a->phi.w, a->phi.b);
     observe(ctx, p.phi_c, "%sadapter/phi_c", group);
     Tensor c_prime = a->settings.tau_input == TAU_INPUT_C ? c : p.phi_c;

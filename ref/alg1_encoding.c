@@ -59,7 +59,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
 
     Tensor x = llm_embedding(ctx, llm, ids, n); /* x^T */
     Tensor c = initial_encoding(ctx, choice, x, noise, group, T);
-    Tensor before = scale(ctx, x, 0); /* delta_{t+1}, for score "difference"; delta_{T+1} = 0 */
+    Tensor before = scale(ctx, x, 0); /* delta_{t+1} for score "difference"; 0 before the first */
     observe(ctx, x, "%sllm/x.%lld", group, (long long)T);
     observe(ctx, c, "%salg1/c.%lld", group, (long long)T);
 
@@ -89,7 +89,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
             if (takes_part) accumulate(c, sqrt(2 * h), eps);
         }
 
-        assign(before, delta);
+        if (takes_part) assign(before, delta);
         assign(x, s.x_next);
         arena_release(&ctx->arena, mark);
         observe(ctx, x, "%sllm/x.%lld", group, (long long)(t - 1));

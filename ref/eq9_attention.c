@@ -41,7 +41,7 @@ Tensor eq9_attention(Context *ctx, const CrossAttention *layer, const AddedAtten
     /* attn(tau_hat_q(q), tau_hat_k(phi(c)), tau_hat_v(phi(c))) */
     Tensor original = attention(ctx, linear(ctx, q, layer->to_q, NULL), k_hat, v_hat, layer->heads,
                                 layer->heads, MASK_NONE);
-    if (!blend || own) original = linear(ctx, original, layer->to_out_w, layer->to_out_b);
+    if (own) original = linear(ctx, original, layer->to_out_w, layer->to_out_b);
     observe_each(ctx, original, "%s/original", layer->name);
     Tensor f = original;
 
@@ -54,8 +54,8 @@ Tensor eq9_attention(Context *ctx, const CrossAttention *layer, const AddedAtten
 
         /* f = A_hat a1 exp(b1) + A a2 exp(b2) */
         f = axpby(ctx, added->original_factor, original, added->added_factor, ours);
-        if (!own) f = linear(ctx, f, layer->to_out_w, layer->to_out_b);
     }
+    if (!own) f = linear(ctx, f, layer->to_out_w, layer->to_out_b);
     observe_each(ctx, f, "%s/f", layer->name);
     return scope_end(ctx, mark, f);
 }

@@ -137,6 +137,17 @@ static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, No
     return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
 }
 
+/* What sampler step i adds: N(0, I) like x [1, h, w, C], drawn as torch.randn(1, C, h, w). */
+static Tensor sampler_noise(Context *ctx, Tensor x, int64_t i, Noise *noise) {
+    char name[40];
+    if (ctx->error.set) return (Tensor){0};
+    snprintf(name, sizeof name, "sampler/noise.%lld", (long long)i);
+    Tensor z = noise_draw(ctx, noise, name, 3, (int64_t[]){x.dim[3], x.dim[1], x.dim[2]});
+    observe(ctx, z, "%s", name);
+    z = channels_last(ctx, z);
+    return tensor_view(z, 4, x.dim);
+}
+
 static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t *t,
                 Picture *picture) {
     const Adapter *adapter = pack->adapter;
@@ -164,7 +175,8 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t 
         report(r, "sample", i, r->steps);
         ArenaMark mark = scope_begin(ctx);
         Tensor eps = predict(ctx, unet, i, (double)t[i], latents, &prompts);
-        latents = ddim_step(ctx, pack->schedule, r->steps, i, t[i], r->eta, eps, latents, &noise);
+        Tensor z = r->eta > 0 ? sampler_noise(ctx, latents, i, &noise) : (Tensor){0};
+        latents = ddim_step(ctx, pack->schedule, r->steps, t[i], r->eta, eps, latents, z);
         latents = scope_end(ctx, mark, latents);
         ctx->prefix[0] = "";
         observe_each(ctx, latents, "latents/%lld", (long long)(i + 1));

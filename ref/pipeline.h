@@ -13,6 +13,7 @@
 #define LLMDIFF_PIPELINE_H
 
 #include "ref/adapter.h"
+#include "ref/noise.h"
 #include "ref/samplers.h"
 #include "ref/vae.h"
 #include "tokenizer/tokenizer.h"

@@ -2,7 +2,6 @@
 #include "ref/samplers.h"
 
 #include <math.h>
-#include <stdio.h>
 
 Tensor guidance(Context *ctx, Tensor eps_cond, Tensor eps_uncond, double s) {
     return axpby(ctx, 1, eps_uncond, s, sub(ctx, eps_cond, eps_uncond));
@@ -15,8 +14,8 @@ Tensor guidance(Context *ctx, Tensor eps_cond, Tensor eps_uncond, double s) {
  *     sigma^2 = eta^2 (1 - abar_prev) / (1 - abar) (1 - abar / abar_prev)
  *     x_prev  = sqrt(abar_prev) x0 + sqrt(1 - abar_prev - sigma^2) e + sigma noise
  */
-Tensor ddim_step(Context *ctx, const Schedule *s, int64_t steps, int64_t i, int64_t t, double eta,
-                 Tensor m, Tensor x, Noise *noise) {
+Tensor ddim_step(Context *ctx, const Schedule *s, int64_t steps, int64_t t, double eta, Tensor m,
+                 Tensor x, Tensor noise) {
     const int64_t t_prev = t - s->train_steps / steps;
     const double abar = s->alphas_cumprod[t];
     const double abar_prev = t_prev >= 0 ? s->alphas_cumprod[t_prev] : s->final_alpha;
@@ -27,16 +26,7 @@ Tensor ddim_step(Context *ctx, const Schedule *s, int64_t steps, int64_t i, int6
     const double direction = sqrt(fmax(1 - abar_prev - sigma * sigma, 0));
 
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
-    Tensor z = {0};
-    if (eta > 0) {
-        char name[64];
-        snprintf(name, sizeof name, "sampler/noise.%lld", (long long)i);
-        z = noise_draw(ctx, noise, name, 3, (int64_t[]){x.dim[3], x.dim[1], x.dim[2]});
-        observe(ctx, z, "%s", name);
-        z = channels_last(ctx, z);
-    }
     if (ctx->error.set) return (Tensor){0};
-
     for (int64_t k = 0; k < tensor_numel(x); k++) {
         const double xk = (double)x.data[k], mk = (double)m.data[k];
         double x0 = 0, e = 0;
@@ -57,7 +47,7 @@ Tensor ddim_step(Context *ctx, const Schedule *s, int64_t steps, int64_t i, int6
         /* Clipping changes x0 alone: e stays what the unclipped x0 said. */
         if (s->clip_sample) x0 = fmin(fmax(x0, -s->clip_sample_range), s->clip_sample_range);
         double next = sqrt(abar_prev) * x0 + direction * e;
-        if (eta > 0) next += sigma * (double)z.data[k];
+        if (eta > 0) next += sigma * (double)noise.data[k];
         y.data[k] = (real)next;
     }
     return y;

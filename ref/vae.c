@@ -39,8 +39,7 @@ Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
     for (int b = 0; b < MAX_BATCH; b++) ctx->prefix[b] = "vae/decoder/";
 
     Tensor h = scale(ctx, latents, 1 / vae->scaling_factor);
-    if (vae->post_quant_conv.w)
-        h = conv2d(ctx, h, vae->post_quant_conv.w, vae->post_quant_conv.b, (Conv2d){.stride = 1});
+    if (vae->post_quant_conv.w) h = conv_same(ctx, h, vae->post_quant_conv);
     h = conv_same(ctx, h, vae->conv_in);
     observe_each(ctx, h, "conv_in");
 
