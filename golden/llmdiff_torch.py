@@ -1,0 +1,481 @@
+"""llmdiff in PyTorch: Algorithm 1 and Eq. 9 of arXiv 2502.04412 over the upstream classes.
+
+    python golden/llmdiff_torch.py weights/tiny -p "a red circle to the left of a blue square"
+
+The walk is main() and generate(): prompt -> ids -> Algorithm 1 -> phi(c) -> U-Net
+with Eq. 9 in every cross-attention -> DDIM -> VAE -> picture. Symbols are those of the paper: D is
+the LLM's width, N the tokens, T the blocks; time t runs down, block index l = T - t. A `trace` dict
+collects every activation under the name that `llmdiff --trace` gives it.
+"""
+
+import argparse
+import json
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention import BasicTransformerBlock, FeedForward
+from diffusers.models.attention_processor import Attention
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PhiForCausalLM, PreTrainedTokenizerFast
+
+from f64 import lift, lifted
+
+DEFAULTS = {
+    "init": "embedding",      # c^T: the token embeddings; "zeros"; "normal"
+    "noise": True,            # the term sqrt(2 h(t)) eps_t
+    "score": "residual",      # "difference": g(t) (delta_{t+1} - delta_t)
+    "word_score": True,       # False leaves S_word out
+    "normalize": "none",      # "rms": each token's c over its root mean square
+    "blocks": None,           # [first, last]: the blocks l that take part
+    "g_scale": 1.0,
+    "h_scale": 1.0,
+    "tau_input": "phi_c",     # what tau_k and tau_v read; "c" as Eq. 9 is printed
+    "out": "own",             # A's own output projection; "shared": the frozen one for both
+    "layers": None,           # attn2 module paths that blend; the others keep the original
+    "a1": None, "b1": None, "a2": None, "b2": None,  # a number in place of every layer's own
+}
+
+
+def nobody(name, tensor):
+    """The observer of those who don't trace."""
+
+
+# ---- Algorithm 1 ---------------------------------------------------------------------------------
+#
+#     x^T = embedding(ids);  c = c^T
+#     for t = T .. 1:
+#         x^{t-1}    = F_t(x^t)                                    (causal)
+#         S_sentence = F_t(x^t)[d] - x^t[d]                        token d sees tokens 1 .. d
+#         S_word     = F_t(x^t[d] alone)[d] - x^t[d]               the same block, itself only
+#         c          = c + g(t) (S_sentence - S_word) + sqrt(2 h(t)) eps_t
+#     return c
+
+
+def scores(llm, ids, word=True):
+    """x^T .. x^0, and (S_sentence, S_word) of each block, by hooks on the upstream model."""
+    x, s_sentence, s_word = [], [], []
+
+    def hook(block, args, kwargs, output):
+        (x_t,) = args
+        if not x:
+            x.append(x_t)
+        x.append(output)
+        s_sentence.append(output - x_t)
+        if word:
+            N = x_t.shape[1]
+            own_token = torch.full((N, N), float("-inf"), dtype=x_t.dtype).fill_diagonal_(0)
+            alone = block.forward(x_t, **{**kwargs, "attention_mask": own_token[None, None]})
+            s_word.append(alone - x_t)
+
+    handles = [b.register_forward_hook(hook, with_kwargs=True) for b in llm.model.layers]
+    llm.model(torch.tensor([ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    drop_batch = lambda tensors: [y[0] for y in tensors]
+    return drop_batch(x), drop_batch(s_sentence), drop_batch(s_word)
+
+
+def algorithm1(llm, ids, g, eta, settings, noise, see=nobody):
+    """c [N, D]. noise holds alg1/eps.{t}, and alg1/c.{T} for init "normal". A block outside
+    `blocks` adds neither score nor noise, and delta before the first that takes part is 0."""
+    T = len(llm.model.layers)
+    first, last = settings["blocks"] or (0, T - 1)
+    h = F.softplus(eta)
+    x, s_sentence, s_word = scores(llm, ids, settings["word_score"])
+
+    if settings["init"] == "normal":
+        c = noise[f"alg1/c.{T}"].to(x[0].dtype)
+    else:
+        c = {"embedding": x[0], "zeros": torch.zeros_like(x[0])}[settings["init"]]
+    see(f"llm/x.{T}", x[0])
+    see(f"alg1/c.{T}", c)
+    before = torch.zeros_like(c)
+    for l in range(T):
+        t = T - l
+        see(f"llm/x.{t - 1}", x[l + 1])
+        if first <= l <= last:
+            see(f"llm/s_sentence.{t}", s_sentence[l])
+            delta = s_sentence[l]
+            if settings["word_score"]:
+                see(f"llm/s_word.{t}", s_word[l])
+                delta = delta - s_word[l]
+            step = {"residual": delta, "difference": before - delta}[settings["score"]]
+            before = delta
+            c = c + settings["g_scale"] * g[l] * step
+            if settings["noise"]:
+                eps = noise[f"alg1/eps.{t}"].to(c.dtype)
+                see(f"alg1/eps.{t}", eps)
+                c = c + torch.sqrt(2 * settings["h_scale"] * h[l]) * eps
+        see(f"alg1/c.{t - 1}", c)
+    if settings["normalize"] == "rms":
+        rms = c.square().mean(-1, keepdim=True).sqrt()
+        c = c / torch.where(rms > 0, rms, 1)  # a token whose c is zero stays zero
+        see("adapter/c", c)
+    return c
+
+
+# ---- Eq. 9 ---------------------------------------------------------------------------------------
+#
+#     f = A_hat(q, phi(c)) * a1 * exp(b1)  +  A(q, c') * a2 * exp(b2)
+#
+# A_hat is the layer's own, frozen cross-attention; A is the adapter's, with as many heads.
+
+
+class Layer(nn.Module):
+    """tau_q, tau_k, tau_v, tau_out, a1, b1, a2, b2 of one attn2; fresh: f is the original."""
+
+    def __init__(self, attn, context, out):
+        super().__init__()
+        C = attn.to_q.out_features
+        self.tau_q = nn.Linear(C, C, bias=False)
+        self.tau_k = nn.Linear(context, C, bias=False)
+        self.tau_v = nn.Linear(context, C, bias=False)
+        pairs = [(self.tau_q, attn.to_q), (self.tau_k, attn.to_k), (self.tau_v, attn.to_v)]
+        if out == "own":
+            self.tau_out = nn.Linear(C, C)
+            pairs.append((self.tau_out, attn.to_out[0]))
+        for mine, original in pairs:
+            if mine.weight.shape == original.weight.shape:
+                mine.load_state_dict(original.state_dict())
+        self.a1 = nn.Parameter(torch.ones(1))
+        self.b1 = nn.Parameter(torch.zeros(1))
+        self.a2 = nn.Parameter(torch.zeros(1))
+        self.b2 = nn.Parameter(torch.zeros(1))
+
+
+class Adapter(nn.Module):
+    """All that is learned. Its state_dict has the names of adapter.safetensors."""
+
+    def __init__(self, settings, llm_config, unet):
+        super().__init__()
+        D, E = llm_config.hidden_size, unet.config.cross_attention_dim
+        self.phi = nn.Linear(D, E)
+        self.g = nn.Parameter(torch.ones(llm_config.num_hidden_layers))
+        self.eta = nn.Parameter(torch.full((llm_config.num_hidden_layers,), -12.0))
+        context = {"phi_c": E, "c": D}[settings["tau_input"]]
+        for path in attn2_paths(unet):
+            layer = Layer(unet.get_submodule(path), context, settings["out"])
+            *parents, name = path.split(".")
+            room = self
+            for parent in parents:
+                if parent not in room._modules:
+                    room.add_module(parent, nn.Module())
+                room = room._modules[parent]
+            room.add_module(name, layer)
+
+    def save(self, directory, settings, llm_config, unet):
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.contiguous() for k, v in self.state_dict().items()}
+        save_file(tensors, directory / "adapter.safetensors",
+                  metadata={"format": "llmdiff-adapter", "step": "0"})
+        config = {"_class_name": "LLMDiffAdapter", "llm_hidden_size": llm_config.hidden_size,
+                  "llm_num_blocks": llm_config.num_hidden_layers,
+                  "cross_attention_dim": unet.config.cross_attention_dim, **settings, "step": 0}
+        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def attn2_paths(unet):
+    return [name for name, _ in unet.named_modules() if name.endswith(".attn2")]
+
+
+def joined_heads(q, k, v, heads):
+    """softmax(Q K^T / sqrt(d)) V per head, [1, L, C], before any output projection."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Eq9:
+    """The attention processor of one attn2. Its context is [phi(c), c] side by side."""
+
+    def __init__(self, path, layer, settings):
+        self.path, self.layer, self.settings = path, layer, settings
+        self.see = nobody
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states, **unused):
+        q, layer, settings = hidden_states, self.layer, self.settings
+        E = attn.to_k.in_features
+        phi_c, c = encoder_hidden_states[..., :E], encoder_hidden_states[..., E:]
+        shared = settings["out"] == "shared"
+        frozen_out = attn.to_out[0]
+        see = lambda name, x: self.see(f"{self.path}/{name}", x[0])
+        see("q", q)
+
+        original = joined_heads(attn.to_q(q), attn.to_k(phi_c), attn.to_v(phi_c), attn.heads)
+        if not shared:
+            original = frozen_out(original)
+        see("original", original)
+
+        f = original
+        if settings["layers"] is None or self.path in settings["layers"]:
+            read = {"phi_c": phi_c, "c": c}[settings["tau_input"]]
+            added = joined_heads(layer.tau_q(q), layer.tau_k(read), layer.tau_v(read), attn.heads)
+            if not shared:
+                added = layer.tau_out(added)
+            see("added", added)
+            a1, b1, a2, b2 = (self.scalar(k) for k in ("a1", "b1", "a2", "b2"))
+            f = original * a1 * torch.exp(b1) + added * a2 * torch.exp(b2)
+        if shared:
+            f = frozen_out(f)
+        see("f", f)
+        return f
+
+    def scalar(self, name):
+        number = self.settings[name]
+        learned = getattr(self.layer, name)
+        return learned if number is None else torch.full_like(learned, number)
+
+
+# ---- a pack: a directory in Hugging Face layout --------------------------------------------------
+
+
+@dataclass
+class Pack:
+    tokenizer: PreTrainedTokenizerFast
+    llm: PhiForCausalLM
+    unet: diffusers.UNet2DConditionModel
+    vae: diffusers.AutoencoderKL
+    scheduler: diffusers.DDIMScheduler
+    adapter: Adapter
+    settings: dict
+    dtype: torch.dtype
+
+
+def load_llm(directory, dtype):
+    llm = PhiForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return lift(llm) if dtype == torch.float64 else llm
+
+
+def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None):
+    """Stored weights are widened exactly. overrides: settings in place of adapter/config.json's."""
+    directory = Path(directory)
+    adapter = Path(adapter or directory / "adapter")
+    float64 = dtype == torch.float64
+    widen = lift if float64 else nn.Module.float
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory / "llm")
+    llm = load_llm(directory / "llm", dtype)
+    unet = diffusers.UNet2DConditionModel.from_pretrained(directory / "unet", torch_dtype=torch.float32)
+    vae = diffusers.AutoencoderKL.from_pretrained(directory / "vae", torch_dtype=torch.float32)
+    with lifted() if float64 else nullcontext():
+        scheduler = diffusers.DDIMScheduler.from_pretrained(directory / "scheduler")
+
+    config = json.loads((adapter / "config.json").read_text())
+    unknown = set(overrides or {}) - set(DEFAULTS)
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+    settings = {k: config.get(k, v) for k, v in DEFAULTS.items()} | (overrides or {})
+    learned = Adapter(settings, llm.config, unet)
+    learned.load_state_dict(load_file(adapter / "adapter.safetensors"))
+    for path in attn2_paths(unet):
+        unet.get_submodule(path).set_processor(Eq9(path, learned.get_submodule(path), settings))
+    return Pack(tokenizer, llm, widen(unet), widen(vae), scheduler, widen(learned), settings, dtype)
+
+
+def prompt_ids(pack, prompt, negative="", cfg_scale=7.5):
+    """The ids of the prompt under "", and for guidance those of the negative one under "uncond/".
+    The begin token, which is the tokenizer's own, stands before each."""
+    limit = pack.llm.config.max_position_embeddings
+    ids = {}
+    for prefix, text in {"": prompt, "uncond/": negative}.items():
+        ids[prefix] = [pack.tokenizer.bos_token_id]
+        ids[prefix] += pack.tokenizer(text, add_special_tokens=False).input_ids
+        if len(ids[prefix]) > limit:
+            raise ValueError(f"a prompt of {len(ids[prefix])} tokens, the LLM has {limit} positions")
+    if cfg_scale == 1:
+        del ids["uncond/"]
+    return ids
+
+
+# ---- noise ---------------------------------------------------------------------------------------
+
+
+def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None):
+    """All the noise of one picture, float32, under its names in a trace. Latents and the sampler's
+    noise share a stream, as in diffusers; Langevin noise has its own from the same seed: the
+    prompt's first, then the negative prompt's."""
+    factor = 2 ** (len(pack.vae.config.block_out_channels) - 1)
+    height = height or pack.unet.config.sample_size * factor
+    width = width or pack.unet.config.sample_size * factor
+    if height % factor or width % factor:
+        raise ValueError(f"{width}x{height}: both must be multiples of {factor}")
+    shape = (1, pack.unet.config.in_channels, height // factor, width // factor)
+    D, T = pack.llm.config.hidden_size, pack.llm.config.num_hidden_layers
+    noise = {}
+
+    sampler = torch.Generator("cpu").manual_seed(seed)
+    noise["latents/0"] = torch.randn(shape, generator=sampler)[0]
+    if eta > 0:
+        for i in range(steps):
+            noise[f"sampler/noise.{i}"] = torch.randn(shape, generator=sampler)[0]
+
+    langevin = torch.Generator("cpu").manual_seed(seed)
+    for prefix, tokens in ids.items():
+        N = len(tokens)
+        if pack.settings["init"] == "normal":
+            noise[f"{prefix}alg1/c.{T}"] = torch.randn(N, D, generator=langevin)
+        if pack.settings["noise"]:
+            for t in range(T, 0, -1):
+                noise[f"{prefix}alg1/eps.{t}"] = torch.randn(N, D, generator=langevin)
+    return noise
+
+
+# ---- traces --------------------------------------------------------------------------------------
+
+NAMED = (ResnetBlock2D, Downsample2D, Upsample2D, BasicTransformerBlock, FeedForward, Attention)
+
+
+@contextmanager
+def observed(model, see):
+    """Shows `see` the output of every module that has a name in a trace."""
+    if see is nobody:
+        yield
+        return
+    handles = []
+    for path, module in model.named_modules():
+        if isinstance(module, NAMED) or path in ("conv_in", "mid_block", "conv_out"):
+            hook = lambda module, args, output, path=path: see(path, output[0])
+            handles.append(module.register_forward_hook(hook))
+        if isinstance(getattr(module, "processor", None), Eq9):
+            module.processor.see = see
+    yield
+    for handle in handles:
+        handle.remove()
+    for path in attn2_paths(model):
+        model.get_submodule(path).processor.see = nobody
+
+
+def under(prefix, see):
+    return see if see is nobody else lambda name, tensor: see(prefix + name, tensor)
+
+
+# ---- the walk ------------------------------------------------------------------------------------
+
+
+def encode(pack, ids, noise, see=nobody):
+    """phi(c) and c side by side [1, N, E + D]: what the cross-attentions read."""
+    adapter = pack.adapter
+    c = algorithm1(pack.llm, ids, adapter.g, adapter.eta, pack.settings, noise, see)
+    phi_c = adapter.phi(c)
+    see("adapter/phi_c", phi_c)
+    return torch.cat([phi_c, c], dim=-1)[None]
+
+
+def evaluate(pack, z, t, context, see=nobody):
+    """eps_theta(z_t, c) [4, h, w]."""
+    with observed(pack.unet, see):
+        eps = pack.unet(z[None], t, context).sample[0]
+    see("eps", eps)
+    return eps
+
+
+@torch.no_grad()
+def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, trace=None):
+    """ids and noise -> the picture [3, H, W] before rounding."""
+
+    def record(name, tensor):
+        trace[name] = tensor.detach().clone()
+
+    see = nobody if trace is None else record
+    context = {}
+    for prefix, tokens in ids.items():
+        see(prefix + "ids", torch.tensor(tokens))
+        mine = {k[len(prefix):]: v for k, v in noise.items() if k.startswith(prefix + "alg1/")}
+        context[prefix] = encode(pack, tokens, mine, under(prefix, see))
+
+    pack.scheduler.set_timesteps(steps)
+    z = noise["latents/0"].to(pack.dtype)
+    see("latents/0", z)
+    for i, t in enumerate(pack.scheduler.timesteps):
+        see_i = under(f"unet/{i}/", see)
+        see_i("sample", z)
+        see_i("t", t.reshape(1).to(pack.dtype))
+        see_i("time_embedding", time_embedding(pack.unet, t, pack.dtype))
+        eps = evaluate(pack, z, t, context[""], under("cond/", see_i))
+        if cfg_scale != 1:
+            eps_uncond = evaluate(pack, z, t, context["uncond/"], under("uncond/", see_i))
+            eps = eps_uncond + cfg_scale * (eps - eps_uncond)
+        see_i("eps", eps)
+        sampler_noise = None
+        if eta > 0:
+            sampler_noise = noise[f"sampler/noise.{i}"].to(pack.dtype)
+            see(f"sampler/noise.{i}", sampler_noise)
+        z = pack.scheduler.step(eps, t, z, eta=eta, variance_noise=sampler_noise).prev_sample
+        see(f"latents/{i + 1}", z)
+
+    with observed(pack.vae.decoder, under("vae/decoder/", see)):
+        image = pack.vae.decode(z[None] / pack.vae.config.scaling_factor).sample[0]
+    see("image", image)
+    return image
+
+
+def time_embedding(unet, t, dtype):
+    return unet.time_embedding(unet.time_proj(t.reshape(1)).to(dtype))[0]
+
+
+def to_pixels(image):
+    """[3, H, W] in -1 .. 1 -> bytes [H, W, 3]."""
+    return ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+# ---- command line --------------------------------------------------------------------------------
+
+
+def setting(text):
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pack")
+    parser.add_argument("-p", "--prompt", required=True)
+    parser.add_argument("-n", "--negative-prompt", default="")
+    parser.add_argument("-o", "--output", default="output.png")
+    parser.add_argument("-s", "--seed", type=int, default=42)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--cfg-scale", type=float, default=7.5)
+    parser.add_argument("--eta", type=float, default=0.0)
+    parser.add_argument("-W", "--width", type=int)
+    parser.add_argument("-H", "--height", type=int)
+    parser.add_argument("--adapter", help="another adapter directory than the pack's")
+    parser.add_argument("--no-langevin-noise", action="store_true")
+    parser.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--trace", help="write every activation to this safetensors file")
+    a = parser.parse_args()
+
+    dtype = getattr(torch, a.dtype)
+    overrides = dict(a.set) | ({"noise": False} if a.no_langevin_noise else {})
+    pack = load_pack(a.pack, dtype, a.adapter, overrides)
+    ids = prompt_ids(pack, a.prompt, a.negative_prompt, a.cfg_scale)
+    noise = draw_noise(pack, ids, a.seed, a.steps, a.eta, a.height, a.width)
+    trace = {} if a.trace else None
+    with lifted() if dtype == torch.float64 else nullcontext():
+        image = generate(pack, ids, noise, steps=a.steps, cfg_scale=a.cfg_scale, eta=a.eta,
+                         trace=trace)
+    settings = {"program": "llmdiff_torch.py", "parameters": json.dumps(vars(a))}
+    info = PngInfo()
+    for key, value in settings.items():
+        info.add_text(key, value)
+    Image.fromarray(to_pixels(image).numpy()).save(a.output, pnginfo=info)
+    if a.trace:
+        save_file({k: v.contiguous() for k, v in trace.items()}, a.trace, metadata=settings)
+    print(f"{a.output}: {image.shape[2]}x{image.shape[1]}, seed {a.seed}")
+
+
+if __name__ == "__main__":
+    main()
