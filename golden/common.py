@@ -18,9 +18,8 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
@@ -86,7 +85,7 @@ class Golden:
     def save(self):
         DATA.mkdir(exist_ok=True)
         path = DATA / (self.name + ".safetensors")
-        arrays = {k: np.ascontiguousarray(v.numpy()) for k, v in self.tensors.items()}
+        arrays = {k: v.contiguous() for k, v in self.tensors.items()}
         save_file(arrays, path, metadata={k: str(v) for k, v in self.metadata.items()})
         sort_header(path)
         print(f"{path.relative_to(HERE)}: {len(arrays)} tensors, {path.stat().st_size} bytes")
