@@ -23,7 +23,9 @@ from safetensors.torch import save_file
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
-SEEDS = 8
+# The spec asks for at least 8. The largest of 8 is a poor estimate where one input in twenty is
+# ill-conditioned (a near tie in a softmax), so more are drawn, for every case alike.
+SEEDS = 32
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)

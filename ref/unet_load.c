@@ -229,7 +229,7 @@ static void take_resample(Unet *u, UnetBlock *b, const char *name, const char *k
 static void take_parameters(Unet *u, const Levels *lv) {
     const int64_t L = u->levels, *ch = lv->channels;
     int64_t in[UNET_MAX_LAYERS];
-    char name[PATH_MAX_CHARS];
+    char name[32];
     u->conv_in = affine_take(u->files, SHAPE(ch[0], u->in_channels, lv->kernel_in, lv->kernel_in),
                              "", "conv_in", "");
     u->linear_1 =

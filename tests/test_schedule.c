@@ -93,43 +93,45 @@ static void trajectory_equals_upstream(void **state) {
 
 /* For 1 .. 1000 steps: how many timesteps there are, and sum_k (k + 1) t_k. Where upstream ends in
  * one more, -1, that one is left out here (schedule.h). */
-static void every_number_of_steps(Context *ctx, const char *name, Spacing spacing) {
+static void every_number_of_steps(const char *name, Spacing spacing) {
     char key[64];
-    int64_t n;
-    Golden *g = golden_open("schedule");
-    Schedule *s = schedule_load("golden/data/schedule/defaults", &ctx->error);
-    assert_context_ok(ctx);
+    Error err = {0};
+    Safetensors *f = safetensors_open("golden/data/schedule.safetensors", &err);
+    Schedule *s = schedule_load("golden/data/schedule/defaults", &err);
+    assert_non_null(f);
+    assert_non_null(s);
     s->spacing = (int)spacing;
     snprintf(key, sizeof key, "timesteps/%s/count", name);
-    const int64_t *count = golden_ids(g, key, &n);
-    assert_int_equal(n, 1000);
+    const StoredTensor *counts = safetensors_find(f, key);
     snprintf(key, sizeof key, "timesteps/%s/sum", name);
-    const int64_t *sum = golden_ids(g, key, &n);
+    const StoredTensor *sums = safetensors_find(f, key);
+    assert_true(counts && sums && counts->bytes == 8000 && sums->bytes == 8000);
     for (int64_t steps = 1; steps <= 1000; steps++) {
-        int64_t *t = schedule_timesteps(s, steps, &ctx->error), found = 0;
-        assert_context_ok(ctx);
+        int64_t *t = schedule_timesteps(s, steps, &err), found = 0, count, sum;
+        assert_non_null(t);
         for (int64_t k = 0; k < steps; k++) found += (k + 1) * t[k];
-        int64_t beyond = count[steps - 1] - steps;
+        memcpy(&count, (const char *)counts->data + 8 * (steps - 1), 8);
+        memcpy(&sum, (const char *)sums->data + 8 * (steps - 1), 8);
+        int64_t beyond = count - steps;
         assert_true(beyond == 0 || (beyond == 1 && spacing == SPACING_TRAILING));
-        assert_int_equal(found - beyond * (steps + 1), sum[steps - 1]);
+        assert_int_equal(found - beyond * (steps + 1), sum);
         free(t);
     }
-    golden_close(g);
     schedule_free(s);
-    context_free(ctx);
+    safetensors_close(f);
 }
 
 static void leading_timesteps(void **state) {
     (void)state;
-    every_number_of_steps(&(Context){0}, "leading", SPACING_LEADING);
+    every_number_of_steps("leading", SPACING_LEADING);
 }
 static void linspace_timesteps(void **state) {
     (void)state;
-    every_number_of_steps(&(Context){0}, "linspace", SPACING_LINSPACE);
+    every_number_of_steps("linspace", SPACING_LINSPACE);
 }
 static void trailing_timesteps(void **state) {
     (void)state;
-    every_number_of_steps(&(Context){0}, "trailing", SPACING_TRAILING);
+    every_number_of_steps("trailing", SPACING_TRAILING);
 }
 
 static void too_many_steps_are_refused(void **state) {

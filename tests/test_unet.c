@@ -29,7 +29,7 @@ static CrossLayers cross_layers(Context *ctx, const Unet *unet, Tensor phi_c, Cr
 
 static void equals_upstream(void **state) {
     const Run *run = *state;
-    char dir[128], name[128], prefix[64];
+    char dir[128], name[96], prefix[64];
     snprintf(name, sizeof name, "unet_%s", run->model);
     snprintf(dir, sizeof dir, "golden/data/%s", name);
     snprintf(prefix, sizeof prefix, "%s/", run->run);

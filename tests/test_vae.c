@@ -7,7 +7,7 @@
 
 static void equals_upstream(void **state) {
     const char *model = *state;
-    char dir[128], name[128];
+    char dir[128], name[96];
     snprintf(name, sizeof name, "vae_%s", model);
     snprintf(dir, sizeof dir, "golden/data/%s", name);
 
