@@ -150,7 +150,8 @@ static int reserve_scratch(BpeScratch *s, size_t length, Error *err) {
     return 0;
 }
 
-/* ignore_merges: the id of the word if it is a piece as it stands, else -1. */
+/* ignore_merges: the id of the word if it is a piece of the model as it stands, else -1. Added tokens
+ * don't count: one with single_word may stand inside a word, and is not that word's piece. */
 static int32_t whole_word(const ByteBpe *b, const Pieces *pieces, const char *word, size_t length,
                           char *letters) {
     size_t n = 0;
@@ -160,7 +161,8 @@ static int32_t whole_word(const ByteBpe *b, const Pieces *pieces, const char *wo
         memcpy(letters + n, letter, bytes);
         n += bytes;
     }
-    return pieces_find(pieces, letters, n);
+    int32_t id = pieces_find(pieces, letters, n);
+    return id >= 0 && pieces->of_model[id] ? id : -1;
 }
 
 int bytebpe_word(const ByteBpe *b, const Pieces *pieces, const char *word, size_t length,

@@ -1,6 +1,6 @@
 #include "tokenizer/json_file.h"
-#include "tokenizer/unicode.h"
 #include "weights/file.h"
+#include "weights/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,38 +16,13 @@ char *tokenizer_path(const char *dir, const char *name, Error *err) {
     return path;
 }
 
-/* What cJSON takes without a word, but would read wrongly: its strings end at a NUL, and it copies
- * bytes that are not UTF-8. */
-static int check_text(const char *path, const char *text, size_t size, Error *err) {
-    size_t valid = utf8_prefix(text, size);
-    if (valid < size)
-        return fail(err, "%s: byte %zu: expected UTF-8, found 0x%02X", path, valid,
-                    (unsigned)(unsigned char)text[valid]);
-    const char *nul = memchr(text, '\0', size);
-    if (nul)
-        return fail(err, "%s: byte %zu: expected JSON, found a NUL byte", path,
-                    (size_t)(nul - text));
-    for (const char *p = text; (p = strchr(p, '\\')) != NULL; p += p[1] ? 2 : 1)
-        if (strncmp(p, "\\u0000", 6) == 0)
-            return fail(err, "%s: byte %zu: expected strings without NUL, found \\u0000", path,
-                        (size_t)(p - text));
-    return 0;
-}
-
-static int parse(Json *j, const char *text, size_t size, Error *err) {
-    if (check_text(j->path, text, size, err)) return -1;
-    const char *end = NULL;
-    j->root = cJSON_ParseWithLengthOpts(text, size + 1, &end, true);
-    if (!j->root) {
-        size_t line = 1, at = end ? (size_t)(end - text) : 0;
-        if (at > size) at = size;
-        for (size_t i = 0; i < at; i++) line += text[i] == '\n';
-        return fail(err, "%s: line %zu, byte %zu: expected JSON, found something else", j->path,
-                    line, at);
-    }
-    j->size = size;
-    if (!cJSON_IsObject(j->root)) return json_unexpected(j, "root", "an object", j->root, err);
-    return 0;
+int json_once(const Json *j, const cJSON *object, const char *where, Error *err) {
+    bool failed = false;
+    const char *twice = json_duplicate(object, &failed);
+    if (failed) return fail(err, "%s: no memory", j->path);
+    if (!twice) return 0;
+    return fail(err, "%s: %s: expected every member once, found \"%s\" twice", j->path, where,
+                twice);
 }
 
 int json_read(Json *j, const char *dir, const char *name, Error *err) {
@@ -55,8 +30,12 @@ int json_read(Json *j, const char *dir, const char *name, Error *err) {
     if (!j->path) return -1;
     size_t size;
     char *text = file_read(j->path, &size, err);
-    int status = text ? parse(j, text, size, err) : -1;
+    if (text) {
+        j->root = json_parse_object(text, size, j->path, err);
+        j->size = size;
+    }
     free(text);
+    int status = j->root ? json_once(j, j->root, "root", err) : -1;
     if (status) json_free(j);
     return status;
 }

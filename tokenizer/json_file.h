@@ -22,6 +22,9 @@ int json_read(Json *j, const char *dir, const char *name, Error *err);
 int json_read_optional(Json *j, const char *dir, const char *name, Error *err);
 void json_free(Json *j);
 
+/* Refuses a member that is there twice: cJSON finds the first, Python the last. */
+int json_once(const Json *j, const cJSON *object, const char *where, Error *err);
+
 /* NULL if the object is NULL or has no such member. */
 const cJSON *json_get(const cJSON *object, const char *name);
 /* What stands there, for messages: "nothing", "3", "\"abc\"", "an array". Returns buffer. */

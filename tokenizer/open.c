@@ -14,9 +14,8 @@ static int read_vocab(Tokenizer *t, const Json *file, const cJSON *vocab, Error 
         char where[200];
         snprintf(where, sizeof where, "id of \"%s\"", entry->string);
         if (json_id(file, entry, where, json_id_limit(file), &id, err)) return -1;
-        if (pieces_add(&t->pieces, entry->string, id, file->path, err)) return -1;
+        if (pieces_add(&t->pieces, entry->string, id, true, file->path, err)) return -1;
     }
-    t->model_pieces = (int32_t)t->pieces.count;
     return 0;
 }
 
@@ -183,7 +182,8 @@ int open_tokenizer_json(Tokenizer *t, const Json *file, const Json *config, Erro
         return json_unexpected(
             file, "normalizer", "null",
             json_get(normalizer, "type") ? json_get(normalizer, "type") : normalizer, err);
-    if (expect_neutral(file, model, err) || read_pre_tokenizer(t, file, config, err) ||
+    if (json_once(file, model, "model", err) || expect_neutral(file, model, err) ||
+        read_pre_tokenizer(t, file, config, err) ||
         expect_type(file, "decoder", json_get(root, "decoder"), "ByteLevel", err) ||
         check_post_processor(file, json_get(root, "post_processor"), err))
         return -1;

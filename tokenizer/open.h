@@ -12,7 +12,6 @@ struct Tokenizer {
     Pieces pieces; /* the model's vocabulary and the added tokens */
     ByteBpe bpe;
     AddedTokens added;
-    int32_t model_pieces;  /* without the added tokens that the model does not have */
     int64_t bos;           /* -1: none */
     bool add_prefix_space; /* a space in front of every text between added tokens */
     bool use_regex;        /* GPT-2's splitting into words */

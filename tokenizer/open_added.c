@@ -9,26 +9,21 @@
 
 /* ---- One token --------------------------------------------------------------------------------------- */
 
-/* The id that the tokenizers library gives to a new added token; it does not look at the id that
- * the file gives (AddedVocabulary::add_tokens). */
-static int32_t next_id(const Tokenizer *t) {
-    int32_t next = t->model_pieces;
-    for (size_t i = 0; i < t->added.count; i++)
-        if (t->added.token[i].id >= next) next = t->added.token[i].id + 1;
-    return next;
-}
-
+/* A token that the model does not have gets the number of pieces so far as its id: so the tokenizers
+ * library counts, whatever id the file gives (0.23, AddedVocabulary::add_tokens). Where the two
+ * differ, upstream would quietly take another row of the embedding than the file means; here it is
+ * an error. A vocabulary with holes may be refused for it, as an id of its own may come next. */
 /* token->id < 0: the file gives none. */
 static int put(Tokenizer *t, const Json *file, AddedToken *token, Error *err) {
     int32_t known = pieces_find(&t->pieces, token->content, token->length);
-    int32_t id = known >= 0 ? known : next_id(t);
+    int32_t id = known >= 0 ? known : (int32_t)t->pieces.count;
     if (token->id >= 0 && token->id != id)
         return fail(err, "%s: id of the added token \"%s\": expected %d, %s, found %d", file->path,
                     token->content, (int)id,
                     known >= 0 ? "which it has in the vocabulary" : "the next one free",
                     (int)token->id);
     token->id = id;
-    if (known < 0 && pieces_add(&t->pieces, token->content, id, file->path, err)) return -1;
+    if (known < 0 && pieces_add(&t->pieces, token->content, id, false, file->path, err)) return -1;
     return added_put(&t->added, token, err);
 }
 

@@ -43,14 +43,20 @@ static int reserve_ids(Pieces *p, int32_t id, Error *err) {
     if (needed <= p->reserve) return 0;
     size_t reserve = needed > 2 * p->reserve ? needed : 2 * p->reserve;
     char **text = realloc(p->text, reserve * sizeof *text);
-    if (!text) return fail(err, "no memory for a vocabulary of ids up to %d", (int)id);
-    for (size_t i = p->reserve; i < reserve; i++) text[i] = NULL;
-    p->text = text;
+    if (text) p->text = text;
+    bool *of_model = text ? realloc(p->of_model, reserve * sizeof *of_model) : NULL;
+    if (of_model) p->of_model = of_model;
+    if (!of_model) return fail(err, "no memory for a vocabulary of ids up to %d", (int)id);
+    for (size_t i = p->reserve; i < reserve; i++) {
+        text[i] = NULL;
+        of_model[i] = false;
+    }
     p->reserve = reserve;
     return 0;
 }
 
-int pieces_add(Pieces *p, const char *text, int32_t id, const char *file, Error *err) {
+int pieces_add(Pieces *p, const char *text, int32_t id, bool of_model, const char *file,
+               Error *err) {
     size_t length = strlen(text);
     int32_t other = pieces_find(p, text, length);
     if (other >= 0)
@@ -65,6 +71,7 @@ int pieces_add(Pieces *p, const char *text, int32_t id, const char *file, Error 
     if (!copy) return fail(err, "no memory for a piece of %zu bytes", length);
     memcpy(copy, text, length + 1);
     p->text[id] = copy;
+    p->of_model[id] = of_model;
     p->count++;
     if (id >= p->size) p->size = id + 1;
     p->slot[find_slot(p, text, length)] = id;
@@ -74,6 +81,7 @@ int pieces_add(Pieces *p, const char *text, int32_t id, const char *file, Error 
 void pieces_free(Pieces *p) {
     for (int32_t id = 0; id < p->size; id++) free(p->text[id]);
     free(p->text);
+    free(p->of_model);
     free(p->slot);
     *p = (Pieces){0};
 }
