@@ -1,0 +1,250 @@
+/* numpy's npy files: see npy.h. The format (numpy.lib.format): "\x93NUMPY", version (two bytes),
+ * length of the header (2 bytes little-endian in 1.0, 4 in 2.0 and 3.0), the header as a Python
+ * dict literal padded with spaces to a line end, then the numbers.
+ *
+ *     {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+ *
+ * Numpy evaluates that dict as Python; the three keys are all that it may hold, so a cursor that
+ * knows them is enough. */
+#include "weights/npy.h"
+
+#include "weights/file.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAGIC "\x93NUMPY"
+#define MAGIC_SIZE 6
+
+/* ---- the header -------------------------------------------------------------------------------- */
+
+typedef struct Header {
+    char descr[16];
+    bool fortran_order;
+    int ndim;
+    int64_t dim[STORED_MAX_DIMS];
+} Header;
+
+typedef struct Cursor {
+    const char *p, *end;
+} Cursor;
+
+static void skip_space(Cursor *c) {
+    while (c->p < c->end && strchr(" \t\r\n", *c->p) && *c->p) c->p++;
+}
+
+/* Steps over `word`, and the space before it, if it is next. */
+static bool accept(Cursor *c, const char *word) {
+    skip_space(c);
+    size_t n = strlen(word);
+    if ((size_t)(c->end - c->p) < n || memcmp(c->p, word, n) != 0) return false;
+    c->p += n;
+    return true;
+}
+
+/* 'text' or "text", without escapes. */
+static bool parse_string(Cursor *c, char *out, size_t size) {
+    skip_space(c);
+    char quote = c->p < c->end ? *c->p : '\0';
+    if (quote != '\'' && quote != '"') return false;
+    const char *start = ++c->p;
+    while (c->p < c->end && *c->p != quote && *c->p != '\\') c->p++;
+    if (c->p == c->end || *c->p != quote) return false;
+    size_t n = (size_t)(c->p++ - start);
+    if (n >= size) return false;
+    memcpy(out, start, n);
+    out[n] = '\0';
+    return true;
+}
+
+static bool parse_integer(Cursor *c, int64_t *out) {
+    skip_space(c);
+    if (c->p == c->end || !isdigit((unsigned char)*c->p)) return false;
+    int64_t v = 0;
+    for (; c->p < c->end && isdigit((unsigned char)*c->p); c->p++) {
+        if (v > (INT64_MAX - 9) / 10) return false;
+        v = 10 * v + (*c->p - '0');
+    }
+    *out = v;
+    return true;
+}
+
+/* (), (2,), (2, 3), (2, 3,): a tuple, so one number needs its comma. */
+static bool parse_shape(Cursor *c, Header *h) {
+    if (!accept(c, "(")) return false;
+    bool comma = true;
+    while (!accept(c, ")")) {
+        if (!comma || h->ndim == STORED_MAX_DIMS) return false;
+        if (!parse_integer(c, &h->dim[h->ndim++])) return false;
+        comma = accept(c, ",");
+    }
+    return comma || h->ndim > 1;
+}
+
+/* NULL, or what was wrong. */
+static const char *parse_header(Cursor c, Header *h) {
+    bool has_descr = false, has_order = false, has_shape = false;
+    if (!accept(&c, "{")) return "expected a dict { }";
+    while (!accept(&c, "}")) {
+        char key[32];
+        if (!parse_string(&c, key, sizeof key) || !accept(&c, ":")) return "expected 'key': value";
+        if (strcmp(key, "descr") == 0 && !has_descr) {
+            has_descr = parse_string(&c, h->descr, sizeof h->descr);
+            if (!has_descr) return "descr: expected a plain type such as '<f4'";
+        } else if (strcmp(key, "fortran_order") == 0 && !has_order) {
+            h->fortran_order = accept(&c, "True");
+            has_order = h->fortran_order || accept(&c, "False");
+            if (!has_order) return "fortran_order: expected True or False";
+        } else if (strcmp(key, "shape") == 0 && !has_shape) {
+            has_shape = parse_shape(&c, h);
+            if (!has_shape) return "shape: expected a tuple of at most 8 whole numbers";
+        } else {
+            return "expected the keys descr, fortran_order and shape, each once";
+        }
+        if (!accept(&c, ",") && !(c.p < c.end && *c.p == '}')) return "expected , or }";
+    }
+    skip_space(&c);
+    if (c.p != c.end) return "something follows the dict";
+    if (!has_descr || !has_order || !has_shape)
+        return "expected the keys descr, fortran_order and shape, each once";
+    return NULL;
+}
+
+/* Sets the cursor on the header: the data begin where it ends. */
+static int find_header(const char *path, const char *text, size_t size, Cursor *header,
+                       Error *err) {
+    const unsigned char *p = (const unsigned char *)text;
+    if (size < MAGIC_SIZE + 2 || memcmp(text, MAGIC, MAGIC_SIZE) != 0)
+        return fail(err, "%s: not an npy file (it doesn't begin with \\x93NUMPY)", path);
+    int major = p[MAGIC_SIZE], minor = p[MAGIC_SIZE + 1];
+    if (major < 1 || major > 3 || minor != 0)
+        return fail(err, "%s: npy version %d.%d is not supported (1.0, 2.0, 3.0 are)", path, major,
+                    minor);
+    size_t digits = major == 1 ? 2 : 4, start = MAGIC_SIZE + 2 + digits, length = 0;
+    if (size >= start)
+        for (size_t i = 0; i < digits; i++) length |= (size_t)p[MAGIC_SIZE + 2 + i] << (8 * i);
+    if (size < start || length > size - start)
+        return fail(err, "%s: the header ends past the file (%zu bytes)", path, size);
+    *header = (Cursor){text + start, text + start + length};
+    return 0;
+}
+
+/* ---- the numbers ------------------------------------------------------------------------------- */
+
+static bool parse_descr(const char *descr, Dtype *out) {
+    static const struct {
+        const char *name;
+        Dtype dtype;
+    } known[] = {{"<f2", DTYPE_F16}, {"<f4", DTYPE_F32}, {"<f8", DTYPE_F64}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(descr, known[i].name) == 0) return *out = known[i].dtype, true;
+    return false;
+}
+
+/* to[C order] = from[Fortran order]: there the first index runs fastest. */
+static void reorder(const Npy *a, const double *from, double *to, int64_t n) {
+    int64_t stride[STORED_MAX_DIMS], index[STORED_MAX_DIMS] = {0}, at = 0;
+    for (int i = 0; i < a->ndim; i++) stride[i] = i ? stride[i - 1] * a->dim[i - 1] : 1;
+    for (int64_t k = 0; k < n; k++) {
+        to[k] = from[at];
+        for (int i = a->ndim - 1; i >= 0; i--) { /* the next index in C order */
+            at += stride[i];
+            if (++index[i] < a->dim[i]) break;
+            at -= index[i] * stride[i];
+            index[i] = 0;
+        }
+    }
+}
+
+static int read_numbers(const char *path, Npy *a, bool fortran_order, const char *data, size_t size,
+                        Error *err) {
+    uint64_t bytes = dtype_size(a->dtype);
+    for (int i = 0; i < a->ndim; i++) {
+        if (a->dim[i] && bytes > INT64_MAX / (uint64_t)a->dim[i])
+            return fail(err, "%s: shape is too large for any file", path);
+        bytes *= (uint64_t)a->dim[i];
+    }
+    if (bytes != size)
+        return fail(err, "%s: its shape and type need %" PRIu64 " bytes of data, found %zu", path,
+                    bytes, size);
+    StoredTensor t = {.name = path, .dtype = a->dtype, .ndim = a->ndim, .data = data};
+    memcpy(t.dim, a->dim, sizeof t.dim);
+    int64_t n = stored_numel(&t);
+    double *in_file_order = malloc(((size_t)n + 1) * sizeof(double));
+    a->data = fortran_order ? malloc(((size_t)n + 1) * sizeof(double)) : in_file_order;
+    int status = 0;
+    if (!in_file_order || !a->data) {
+        status = fail(err, "%s: out of memory (%" PRId64 " numbers)", path, n);
+    } else {
+        status = stored_to_double(&t, in_file_order, err);
+        if (status == 0 && fortran_order) reorder(a, in_file_order, a->data, n);
+    }
+    if (in_file_order != a->data) free(in_file_order);
+    return status;
+}
+
+static int read_text(const char *path, const char *text, size_t size, Npy *out, Error *err) {
+    Cursor cursor;
+    Header h = {0};
+    if (find_header(path, text, size, &cursor, err)) return -1;
+    const char *wrong = parse_header(cursor, &h);
+    if (wrong) return fail(err, "%s: header: %s", path, wrong);
+    if (!parse_descr(h.descr, &out->dtype))
+        return fail(err, "%s: type '%s' is not supported ('<f2', '<f4', '<f8' are)", path, h.descr);
+    out->ndim = h.ndim;
+    memcpy(out->dim, h.dim, sizeof out->dim);
+    return read_numbers(path, out, h.fortran_order, cursor.end, (size_t)(text + size - cursor.end),
+                        err);
+}
+
+int npy_read(const char *path, Npy *out, Error *err) {
+    *out = (Npy){0};
+    size_t size;
+    char *text = file_read(path, &size, err);
+    if (!text) return -1;
+    int status = read_text(path, text, size, out, err);
+    free(text);
+    if (status) npy_free(out);
+    return status;
+}
+
+void npy_free(Npy *a) {
+    free(a->data);
+    *a = (Npy){0};
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+int npy_write(const char *path, Dtype dtype, int ndim, const int64_t *dim, const void *data,
+              Error *err) {
+    assert(dtype == DTYPE_F32 || dtype == DTYPE_F64);
+    assert(ndim >= 0 && ndim <= STORED_MAX_DIMS);
+    char header[512];
+    size_t room = sizeof header, n = 1;
+    size_t used = (size_t)snprintf(
+        header, room, "{'descr': '<f%zu', 'fortran_order': False, 'shape': (", dtype_size(dtype));
+    for (int i = 0; i < ndim; i++) {
+        used += (size_t)snprintf(header + used, room - used, "%s%" PRId64 "%s", i ? " " : "",
+                                 dim[i], i + 1 < ndim || ndim == 1 ? "," : "");
+        n *= (size_t)dim[i];
+    }
+    used += (size_t)snprintf(header + used, room - used, "), }");
+
+    /* Numpy pads so that the data start at a multiple of 64. */
+    size_t before = MAGIC_SIZE + 2 + 2, padded = (before + used + 1 + 63) / 64 * 64 - before;
+    assert(padded < room);
+    memset(header + used, ' ', padded - used - 1);
+    header[padded - 1] = '\n';
+
+    OutFile f;
+    if (outfile_open(&f, path, err)) return -1;
+    fwrite(MAGIC "\x01\x00", 1, MAGIC_SIZE + 2, f.stream);
+    putc((int)(padded & 255), f.stream);
+    putc((int)(padded >> 8), f.stream);
+    fwrite(header, 1, padded, f.stream);
+    if (n) fwrite(data, dtype_size(dtype), n, f.stream);
+    return outfile_close(&f, err);
+}
