@@ -1,0 +1,95 @@
+"""Files as upstream's own libraries write them, for the reading tests: golden/data/files/.
+
+    /opt/golden-venv/bin/python golden/export_files.py
+
+safetensors and huggingface_hub (shards and their index) and numpy write; tests/test_weights_*.c
+read. Element i of a tensor is (i - 1) / 2 for floating-point types and i for whole numbers, unless
+the test says otherwise.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors.torch import save_file
+
+FILES = Path(__file__).resolve().parent / "data" / "files"
+
+
+def counting(*shape, dtype=torch.float32):
+    n = int(np.prod(shape))
+    i = torch.arange(n)
+    return ((i - 1) / 2 if dtype.is_floating_point else i).to(dtype).reshape(shape)
+
+
+def safetensors_files():
+    tensors = {
+        "f64": counting(2, 3, dtype=torch.float64),
+        "f32": counting(3, 5),
+        "f16": counting(7, dtype=torch.float16),
+        "bf16": counting(3, 3, dtype=torch.bfloat16),
+        "i64": counting(3, dtype=torch.int64),
+        "i32": counting(3, dtype=torch.int32),
+        "i16": counting(3, dtype=torch.int16),
+        "i8": counting(3, dtype=torch.int8),
+        "u8": counting(5, dtype=torch.uint8),
+        "bool": torch.tensor([True, False, True]),
+        "scalar": torch.tensor(2.5, dtype=torch.float64),
+        "empty": torch.zeros(0, 3),
+        "eight": counting(1, 2, 1, 2, 1, 2, 1, 2),
+        "half limits": torch.tensor(
+            [2.0**-24, 2.0**-14, 65504.0, float("-inf"), -0.0, float("nan")], dtype=torch.float16
+        ),
+        "bfloat limits": torch.tensor(
+            [2.0**-133, 2.0**-126, -(2.0**127), float("inf"), -0.0, float("nan")],
+            dtype=torch.bfloat16,
+        ),
+        'a "name" with \\ and \u00e9': counting(2),
+    }
+    save_file(tensors, FILES / "types.safetensors", metadata={"note": "h\u00e9 \"quoted\""})
+    save_file({}, FILES / "nothing.safetensors")
+    save_file({"x": counting(2).to(torch.float8_e4m3fn)}, FILES / "float8.safetensors")
+    save_file({"x": counting(*[1] * 9)}, FILES / "nine.safetensors")
+
+
+def sharded_model():
+    directory = FILES / "sharded"
+    directory.mkdir()
+    state = {f"layers.{i}.weight": counting(4, 3 + i) for i in range(4)}
+    state["norm.weight"] = counting(5, dtype=torch.float16)
+    save_torch_state_dict(state, directory, max_shard_size=150, filename_pattern="model{suffix}.safetensors")
+    assert len(list(directory.glob("model-*.safetensors"))) >= 2
+    config = {"_class_name": "Sharded", "hidden": 4}
+    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def npy(name, array, version=None):
+    with open(FILES / name, "wb") as f:
+        np.lib.format.write_array(f, array, version=version)
+
+
+def npy_files():
+    i = (np.arange(24) - 1) / 2
+    npy("f4.npy", i.astype("<f4").reshape(2, 3, 4))
+    npy("f8_fortran.npy", np.asfortranarray(i.reshape(2, 3, 4)))
+    npy("f2_v2.npy", i[:5].astype("<f2"), version=(2, 0))
+    npy("f4_v3.npy", i[:6].astype("<f4").reshape(2, 3), version=(3, 0))
+    npy("scalar.npy", np.float64(2.5))
+    npy("empty.npy", np.zeros((0, 3), "<f4"))
+    npy("big_endian.npy", i[:4].astype(">f4"))
+    npy("i8.npy", np.arange(4, dtype="<i8"))
+    npy("record.npy", np.zeros(2, [("a", "<f4"), ("b", "<f4")]))
+
+
+if __name__ == "__main__":
+    shutil.rmtree(FILES, ignore_errors=True)
+    FILES.mkdir(parents=True)
+    safetensors_files()
+    sharded_model()
+    npy_files()
+    for path in sorted(FILES.rglob("*")):
+        if path.is_file():
+            print(f"{path.relative_to(FILES)}: {path.stat().st_size} bytes")
