@@ -84,6 +84,11 @@ class Golden:
             yardstick = math.sqrt(sum(v * v for v in e) / len(e)) if y.numel() == 1 else max(e)
             self.truth(prefix + name, y, yardstick)
 
+    def inputs_in_traces(self):
+        """Inputs that a trace shows again (ids, noise) are exact there: yardstick 0."""
+        for name in self.tensors:
+            self.metadata.setdefault("yardstick:" + name, "0.0")
+
     def save(self):
         DATA.mkdir(exist_ok=True)
         path = DATA / (self.name + ".safetensors")

@@ -70,13 +70,14 @@ def algorithm1_runs():
             trace = {}
             with torch.no_grad(), precision(dtype):
                 encode(pack, ids, noise, trace.__setitem__)
-            kept = {k: v for k, v in trace.items()
+            kept = {k: v.clone() for k, v in trace.items()
                     if k not in noise and (name in WHOLE or not k.startswith("llm/"))}
             return {"ids": torch.tensor(ids)} | noise, kept
 
         golden.case(name + "/", run)
         golden.metadata["settings:" + name] = json.dumps(settings)
     golden.metadata["prompt"] = PROMPT
+    golden.inputs_in_traces()
     golden.save()
 
 
@@ -85,9 +86,8 @@ def langevin_noise(pack, N, *key):
     settings, gen, noise = pack.settings, generator("langevin", *key), {}
     if settings["init"] == "normal":
         noise[f"alg1/c.{T}"] = torch.randn(N, D, generator=gen)
-    first, last = settings["blocks"] or (0, T - 1)
-    for t in range(T - first, T - last - 1, -1):
-        if settings["noise"]:
+    if settings["noise"]:
+        for t in range(T, 0, -1):
             noise[f"alg1/eps.{t}"] = torch.randn(N, D, generator=gen)
     return noise
 
@@ -139,6 +139,7 @@ def phi_cases():
             return {"ids": torch.tensor(ids)}, outputs
 
         golden.case(name + "/", run)
+    golden.inputs_in_traces()
     golden.save()
 
 

@@ -75,6 +75,7 @@ def pipeline(name, case):
         return inputs, {k: v for k, v in trace.items() if k not in inputs and kept(k, case)}
 
     golden.case("", run)
+    golden.inputs_in_traces()
     golden.metadata |= walk | {"adapter": case["adapter"], "settings": json.dumps(case["settings"]),
                                "prompt": PROMPT, "negative": case["negative"], "seed": 0}
     golden.save()
