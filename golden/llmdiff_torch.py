@@ -399,7 +399,7 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, trace=None):
     for i, t in enumerate(pack.scheduler.timesteps):
         see_i = under(f"unet/{i}/", see)
         see_i("sample", z)
-        see_i("t", t.reshape(1).to(pack.dtype))
+        see_i("t", t.to(pack.dtype))
         see_i("time_embedding", time_embedding(pack.unet, t, pack.dtype))
         eps = evaluate(pack, z, t, context[""], under("cond/", see_i))
         if cfg_scale != 1:

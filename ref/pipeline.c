@@ -13,20 +13,12 @@
 
 /* ---- prompt -> c ----------------------------------------------------------------------------- */
 
-static void observe_ids(Context *ctx, const TokenIds *ids, const char *group) {
-    /* Ids are exact in either real. */
-    Tensor t = TENSOR_NEW(ctx, (int64_t)ids->count);
-    for (size_t i = 0; t.data && i < ids->count; i++) t.data[i] = (real)ids->id[i];
-    observe(ctx, t, "%sids", group);
-}
-
 Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
               const char *group) {
     TokenIds ids;
     if (tokenizer_encode(pack->tokenizer, text, length, true, &ids, &ctx->error))
         return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
-    observe_ids(ctx, &ids, group);
     Tensor c = alg1_encoding(ctx, pack->llm, pack->adapter->scalars, &pack->adapter->settings,
                              ids.id, (int64_t)ids.count, langevin, group);
     token_ids_free(&ids);

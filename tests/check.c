@@ -46,7 +46,7 @@ static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
 }
 
 static bool same_shape(const StoredTensor *t, int ndim, const int64_t *dim) {
-    if (t->ndim == 0) return ndim == 1 && dim[0] == 1; /* a Tensor has no scalars */
+    if (t->ndim == 0) return ndim == 0 || (ndim == 1 && dim[0] == 1); /* a Tensor has no scalars */
     if (t->ndim != ndim) return false;
     for (int i = 0; i < ndim; i++)
         if (t->dim[i] != dim[i]) return false;

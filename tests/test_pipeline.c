@@ -1,0 +1,223 @@
+/* Whole pictures on golden/micro against upstream classes (golden/export_pipeline.py): Eq. 9 in every
+ * cross-attention, guidance, DDIM, the VAE; and the demo's picture against golden/llmdiff_torch.py. */
+#include "tests/check.h"
+
+#include "ref/pipeline.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int64_t latent_dim(const Golden *g, int axis) {
+    const StoredTensor *t = safetensors_find(golden_file(g), "latents/0");
+    assert_true(t && t->ndim == 3);
+    return t->dim[axis];
+}
+
+static void picture_equals_upstream(void **state) {
+    const char *name = *state;
+    char file[64], adapter[96], text[8][512];
+    const char *list[8];
+    snprintf(file, sizeof file, "pipeline_%s", name);
+    Golden *g = golden_open(file);
+    snprintf(adapter, sizeof adapter, "golden/micro/%s",
+             safetensors_metadata(golden_file(g), "adapter"));
+    cJSON *settings = cJSON_Parse(safetensors_metadata(golden_file(g), "settings"));
+    const cJSON *item;
+    size_t sets = 0;
+    cJSON_ArrayForEach(item, settings) {
+        char *value = cJSON_PrintUnformatted(item);
+        snprintf(text[sets], sizeof text[0], "%s=%s", item->string, value);
+        list[sets] = text[sets];
+        sets++;
+        cJSON_free(value);
+    }
+
+    Context ctx = {0};
+    Pack pack;
+    PackPaths paths = {.model = "golden/micro", .adapter = adapter, .set = list, .sets = sets};
+    pack_open(&pack, &paths, PACK_GENERATE, &ctx.error);
+    assert_context_ok(&ctx);
+    GoldenObserver seen = {g, "", PIPELINE, 0};
+    Observer observer = golden_observer(&seen);
+    ctx.observer = &observer;
+
+    Request r = request_default(&pack);
+    r.prompt = safetensors_metadata(golden_file(g), "prompt");
+    r.negative = safetensors_metadata(golden_file(g), "negative");
+    r.prompt_length = strlen(r.prompt);
+    r.negative_length = strlen(r.negative);
+    r.steps = (int64_t)golden_number(g, "steps");
+    r.cfg_scale = golden_number(g, "cfg_scale");
+    r.eta = golden_number(g, "eta");
+    r.height = latent_dim(g, 1) * pack.vae->factor;
+    r.width = latent_dim(g, 2) * pack.vae->factor;
+    r.noise = golden_file(g);
+
+    Picture picture;
+    generate(&ctx, &pack, &r, &picture);
+    assert_context_ok(&ctx);
+    snprintf(file, sizeof file, "latents/%d", (int)r.steps);
+    golden_check_data(g, file, picture.latents, 3, picture.latent_dim, PIPELINE);
+    /* Everything that the golden holds was produced, under its name, except the ids. */
+    size_t expected = 0;
+    for (size_t i = 0; i < safetensors_count(golden_file(g)); i++)
+        expected += safetensors_at(golden_file(g), i)->dtype != DTYPE_I64;
+    assert_int_equal(seen.compared, expected);
+
+    picture_free(&picture);
+    cJSON_Delete(settings);
+    golden_close(g);
+    pack_close(&pack);
+    context_free(&ctx);
+}
+
+/* Own random numbers, own tokenizer, shipped pack: every pixel within 1/255 of PyTorch's. */
+static void demo_equals_pytorch(void **state) {
+    (void)state;
+    Context ctx = {0};
+    Safetensors *f = safetensors_open("golden/data/tiny_demo.safetensors", &ctx.error);
+    assert_context_ok(&ctx);
+    Pack pack;
+    pack_open(&pack, &(PackPaths){.model = "weights/tiny"}, PACK_GENERATE, &ctx.error);
+    assert_context_ok(&ctx);
+    Request r = request_default(&pack);
+    r.prompt = safetensors_metadata(f, "prompt");
+    r.prompt_length = strlen(r.prompt);
+
+    TokenIds ids;
+    tokenizer_encode(pack.tokenizer, r.prompt, r.prompt_length, true, &ids, &ctx.error);
+    const StoredTensor *expected_ids = safetensors_find(f, "ids");
+    assert_int_equal(ids.count * sizeof(int64_t), expected_ids->bytes);
+    assert_memory_equal(ids.id, expected_ids->data, expected_ids->bytes);
+    token_ids_free(&ids);
+
+    Picture picture;
+    generate(&ctx, &pack, &r, &picture);
+    assert_context_ok(&ctx);
+    const StoredTensor *rgb = safetensors_find(f, "rgb");
+    assert_true(rgb && rgb->dtype == DTYPE_U8 && rgb->ndim == 3);
+    assert_true(rgb->dim[0] == picture.height && rgb->dim[1] == picture.width && rgb->dim[2] == 3);
+    const uint8_t *expected = rgb->data;
+    size_t off = 0;
+    for (size_t i = 0; i < rgb->bytes; i++) {
+        int difference = abs(picture.rgb[i] - expected[i]);
+        if (difference > 1)
+            fail_msg("byte %zu: %d, PyTorch has %d", i, picture.rgb[i], expected[i]);
+        off += difference == 1;
+    }
+    assert_true(off < rgb->bytes / 100); /* rounding at the edge of a step, here and there */
+    picture_free(&picture);
+    pack_close(&pack);
+    safetensors_close(f);
+    context_free(&ctx);
+}
+
+static void same_bytes_at_any_thread_count(void **state) {
+    (void)state;
+    Picture first = {0};
+    for (int threads = 1; threads <= 3; threads++) {
+        Context ctx = {.threads = threads};
+        Pack pack;
+        pack_open(&pack, &(PackPaths){.model = "weights/tiny"}, PACK_GENERATE, &ctx.error);
+        assert_context_ok(&ctx);
+        Request r = request_default(&pack);
+        r.prompt = "two shapes";
+        r.prompt_length = strlen(r.prompt);
+        r.steps = 2;
+        r.eta = 0.5;
+        Picture picture;
+        generate(&ctx, &pack, &r, &picture);
+        assert_context_ok(&ctx);
+        size_t latents =
+            (size_t)(picture.latent_dim[0] * picture.latent_dim[1] * picture.latent_dim[2]) *
+            sizeof(real);
+        if (threads == 1) {
+            first = picture;
+        } else {
+            assert_memory_equal(first.latents, picture.latents, latents);
+            assert_memory_equal(first.rgb, picture.rgb,
+                                (size_t)(picture.width * picture.height * 3));
+            picture_free(&picture);
+        }
+        pack_close(&pack);
+        context_free(&ctx);
+    }
+    picture_free(&first);
+}
+
+static void see_nothing(void *self, const char *name, const real *data, int ndim,
+                        const int64_t *dim) {
+    (void)name, (void)data, (void)ndim, (void)dim;
+    ++*(size_t *)self;
+}
+
+/* Observing changes no byte. */
+static void observing_changes_nothing(void **state) {
+    (void)state;
+    size_t seen = 0;
+    Observer observer = {see_nothing, &seen};
+    Picture pictures[2];
+    for (int i = 0; i < 2; i++) {
+        Context ctx = {.observer = i ? &observer : NULL};
+        Pack pack;
+        pack_open(&pack, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &ctx.error);
+        assert_context_ok(&ctx);
+        Request r = request_default(&pack);
+        r.steps = 2;
+        generate(&ctx, &pack, &r, &pictures[i]);
+        assert_context_ok(&ctx);
+        pack_close(&pack);
+        context_free(&ctx);
+    }
+    assert_true(seen > 200);
+    assert_memory_equal(pictures[0].rgb, pictures[1].rgb,
+                        (size_t)(pictures[0].width * pictures[0].height * 3));
+    picture_free(&pictures[0]);
+    picture_free(&pictures[1]);
+}
+
+static bool cancel_after(void *self) { return --*(int *)self < 0; }
+
+/* A run that is cancelled, wherever it is, leaves no picture and says where. */
+static void cancelled_anywhere(void **state) {
+    (void)state;
+    Error err = {0};
+    Pack pack;
+    pack_open(&pack, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &err);
+    assert_false(err.set);
+    int polls = 0;
+    for (bool finished = false; !finished; polls += 7) {
+        int left = polls;
+        Context ctx = {.cancelled = cancel_after, .cancelled_self = &left};
+        Request r = request_default(&pack);
+        r.steps = 1;
+        Picture picture;
+        finished = generate(&ctx, &pack, &r, &picture) == 0;
+        if (!finished) {
+            assert_null(picture.rgb);
+            assert_int_equal(strncmp(ctx.error.message, "cancelled at ", 13), 0);
+        }
+        picture_free(&picture);
+        context_free(&ctx);
+    }
+    assert_true(polls > 100);
+    pack_close(&pack);
+}
+
+int main(void) {
+    static char cases[][32] = {"whole",         "eta",           "odd_unguided",
+                               "odd_eta",       "tau_c",         "tau_c_rms_normal",
+                               "shared",        "shared_layers", "layers",
+                               "original_only", "added_only",    "scalars"};
+    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 4 };
+    struct CMUnitTest tests[CASES + OTHERS] = {
+        cmocka_unit_test(demo_equals_pytorch), cmocka_unit_test(same_bytes_at_any_thread_count),
+        cmocka_unit_test(observing_changes_nothing), cmocka_unit_test(cancelled_anywhere)};
+    static char names[CASES][48];
+    for (size_t i = 0; i < CASES; i++) {
+        snprintf(names[i], sizeof names[i], "picture, %.31s", cases[i]);
+        tests[OTHERS + i] =
+            (struct CMUnitTest){names[i], picture_equals_upstream, NULL, NULL, cases[i]};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
