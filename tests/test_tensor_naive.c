@@ -32,7 +32,10 @@ static void test_gemm_weight_grid(void **state) {
 
 static void test_gemm_weight_unaligned(void **state) {
     (void)state;
-    for (size_t offset = 1; offset < 8; offset++) check_gemm_weight(70, 37, 19, offset);
+    for (size_t offset = 1; offset < 8; offset++) {
+        check_gemm_weight(300, 260, 19, offset); /* two panels, each for two tiles of rows */
+        check_gemm_weight(10, 150, 19, offset);
+    }
 }
 
 static void test_gemm_weight_nothing(void **state) {
