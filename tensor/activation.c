@@ -39,7 +39,8 @@ static Tensor map(Context *ctx, Tensor x, real (*f)(real)) {
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
     if (ctx->error.set) return (Tensor){0};
     const int64_t n = tensor_numel(x);
-#pragma omp parallel for num_threads(parallel_threads(ctx, n / GRAIN))
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) y.data[i] = f(x.data[i]);
     return y;
 }
@@ -62,7 +63,8 @@ Tensor geglu(Context *ctx, Tensor x) {
     y.dim[x.ndim - 1] = C;
     y = tensor_new(ctx, y.ndim, y.dim);
     if (ctx->error.set) return (Tensor){0};
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *C / GRAIN))
+    const int threads = parallel_threads(ctx, M * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) {
         const real *value = x.data + m * 2 * C, *gate = value + C;
         for (int64_t c = 0; c < C; c++) y.data[m * C + c] = value[c] * gelu_of(gate[c]);
@@ -140,7 +142,8 @@ Tensor softmax(Context *ctx, Tensor x) {
     Tensor y = tensor_copy(ctx, x);
     if (ctx->error.set) return (Tensor){0};
     const int64_t M = tensor_rows(x), C = tensor_cols(x);
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *C / GRAIN))
+    const int threads = parallel_threads(ctx, M * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) softmax_row(y.data + m * C, C);
     return y;
 }

@@ -67,7 +67,8 @@ Tensor conv2d(Context *ctx, Tensor x, const Weight *w, const Weight *b, Conv2d o
     if (zeros) memset(zeros, 0, (size_t)C * sizeof(real));
     for (int64_t first = 0; first < pixels && !ctx->error.set; first += strip) {
         const int64_t count = least(strip, pixels - first);
-#pragma omp parallel for num_threads(parallel_threads(ctx, count))
+        const int threads = parallel_threads(ctx, count);
+#pragma omp parallel for num_threads(threads)
         for (int64_t p = 0; p < count; p++) {
             const int64_t at = first + p, picture = at / (height * width);
             const int64_t i = at / width % height, j = at % width;

@@ -17,7 +17,8 @@ Tensor add(Context *ctx, Tensor a, Tensor b) {
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
     if (ctx->error.set) return (Tensor){0};
     const int64_t n = tensor_numel(a);
-#pragma omp parallel for num_threads(parallel_threads(ctx, n / GRAIN))
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) y.data[i] = a.data[i] + b.data[i];
     return y;
 }
@@ -29,7 +30,8 @@ Tensor sub(Context *ctx, Tensor a, Tensor b) {
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
     if (ctx->error.set) return (Tensor){0};
     const int64_t n = tensor_numel(a);
-#pragma omp parallel for num_threads(parallel_threads(ctx, n / GRAIN))
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) y.data[i] = a.data[i] - b.data[i];
     return y;
 }
@@ -41,7 +43,8 @@ Tensor scale(Context *ctx, Tensor a, double s) {
     if (ctx->error.set) return (Tensor){0};
     const int64_t n = tensor_numel(a);
     const real factor = (real)s;
-#pragma omp parallel for num_threads(parallel_threads(ctx, n / GRAIN))
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) y.data[i] = factor * a.data[i];
     return y;
 }
@@ -54,7 +57,8 @@ Tensor axpby(Context *ctx, double s, Tensor a, double t, Tensor b) {
     if (ctx->error.set) return (Tensor){0};
     const int64_t n = tensor_numel(a);
     const real fa = (real)s, fb = (real)t;
-#pragma omp parallel for num_threads(parallel_threads(ctx, n / GRAIN))
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < n; i++) y.data[i] = fa * a.data[i] + fb * b.data[i];
     return y;
 }
@@ -66,7 +70,8 @@ Tensor add_channels(Context *ctx, Tensor x, Tensor v) {
     assert(x.ndim >= 2 && v.ndim == 2 && v.dim[0] == B && v.dim[1] == C);
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
     if (ctx->error.set) return (Tensor){0};
-#pragma omp parallel for num_threads(parallel_threads(ctx, B *L *C / GRAIN))
+    const int threads = parallel_threads(ctx, B * L * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < B * L; row++)
         for (int64_t c = 0; c < C; c++)
             y.data[row * C + c] = x.data[row * C + c] + v.data[row / L * C + c];
@@ -83,7 +88,8 @@ Tensor concat(Context *ctx, Tensor a, Tensor b) {
     y.dim[a.ndim - 1] = C;
     y = tensor_new(ctx, y.ndim, y.dim);
     if (ctx->error.set) return (Tensor){0};
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *C / GRAIN))
+    const int threads = parallel_threads(ctx, M * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) {
         memcpy(y.data + m * C, a.data + m * Ca, (size_t)Ca * sizeof(real));
         memcpy(y.data + m * C + Ca, b.data + m * Cb, (size_t)Cb * sizeof(real));
@@ -94,7 +100,8 @@ Tensor concat(Context *ctx, Tensor a, Tensor b) {
 /* y [cols, rows] = x [rows, cols]^T, in squares that fit the cache on both sides. */
 static void transpose(const Context *ctx, int64_t rows, int64_t cols, const real *x, real *y) {
     enum { SQUARE = 32 };
-#pragma omp parallel for num_threads(parallel_threads(ctx, rows *cols / GRAIN))
+    const int threads = parallel_threads(ctx, rows * cols / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t r0 = 0; r0 < rows; r0 += SQUARE)
         for (int64_t c0 = 0; c0 < cols; c0 += SQUARE)
             for (int64_t c = c0; c < cols && c < c0 + SQUARE; c++)

@@ -15,7 +15,8 @@ void bias_add(Context *ctx, Tensor y, const Weight *b) {
     real *bias = scratch_reals(ctx, (size_t)N);
     if (!bias) return;
     weight_read(b, 0, N, bias);
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *N / GRAIN))
+    const int threads = parallel_threads(ctx, M * N / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) {
         real *row = y.data + m * N;
         for (int64_t n = 0; n < N; n++) row[n] += bias[n];

@@ -41,7 +41,8 @@ Tensor layer_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, doub
     real *scale, *shift;
     if (!read_affine(ctx, w, b, C, &scale, &shift)) return (Tensor){0};
 
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *C / GRAIN))
+    const int threads = parallel_threads(ctx, M * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) {
         const real *in = x.data + m * C;
         real *out = y.data + m * C;
@@ -66,7 +67,8 @@ Tensor rms_norm(Context *ctx, Tensor x, const Weight *w, double eps) {
     real *scale, *shift;
     if (!read_affine(ctx, w, NULL, C, &scale, &shift)) return (Tensor){0};
 
-#pragma omp parallel for num_threads(parallel_threads(ctx, M *C / GRAIN))
+    const int threads = parallel_threads(ctx, M * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t m = 0; m < M; m++) {
         const real *in = x.data + m * C;
         real *out = y.data + m * C;
@@ -97,7 +99,8 @@ static void channel_sums(const real *x, int64_t L, int64_t C, const double *mean
 static void group_means(const Context *ctx, Tensor x, int64_t B, int64_t L, int64_t C,
                         int64_t groups, const double *mean, int power, double *sums, double *out) {
     const int64_t strips = (L + STRIP - 1) / STRIP, size = C / groups;
-#pragma omp parallel for num_threads(parallel_threads(ctx, B *L *C / GRAIN))
+    const int threads = parallel_threads(ctx, B * L * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t s = 0; s < B * strips; s++) {
         const int64_t b = s / strips, l = s % strips * STRIP, count = L - l < STRIP ? L - l : STRIP;
         channel_sums(x.data + (b * L + l) * C, count, C, mean + b * C, power, sums + s * C);
@@ -132,7 +135,8 @@ Tensor group_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, int6
     group_means(ctx, x, B, L, C, groups, zero, 1, sums, mean);
     group_means(ctx, x, B, L, C, groups, mean, 2, sums, rstd);
     for (int64_t i = 0; i < B * C; i++) rstd[i] = 1 / sqrt(rstd[i] + eps);
-#pragma omp parallel for num_threads(parallel_threads(ctx, B *L *C / GRAIN))
+    const int threads = parallel_threads(ctx, B * L * C / GRAIN);
+#pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < B * L; row++) {
         const int64_t first = row / L * C; /* this picture's statistics */
         for (int64_t c = 0; c < C; c++) {

@@ -14,7 +14,8 @@ Tensor resize_nearest(Context *ctx, Tensor x, int64_t height, int64_t width) {
     const int64_t B = x.dim[0], H = x.dim[1], W = x.dim[2], C = x.dim[3];
     Tensor y = TENSOR_NEW(ctx, B, height, width, C);
     if (ctx->error.set) return (Tensor){0};
-#pragma omp parallel for num_threads(parallel_threads(ctx, B *height))
+    const int threads = parallel_threads(ctx, B * height);
+#pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < B * height; row++) {
         const int64_t b = row / height, i = row % height;
         const real *from = x.data + (b * H + i * H / height) * W * C;

@@ -20,7 +20,8 @@ Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta,
     Tensor y = tensor_copy(ctx, x);
     if (ctx->error.set) return (Tensor){0};
 
-#pragma omp parallel for num_threads(parallel_threads(ctx, L))
+    const int threads = parallel_threads(ctx, L);
+#pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < L; row++)
         for (int64_t j = 0; j < half; j++) {
             const double w = pow(theta, -2 * (double)j / (double)rotary);
