@@ -247,10 +247,24 @@ static void writer_refuses_what_could_not_be_read(void **state) {
     assert_int_equal(access(scratch("no"), F_OK), -1);
 }
 
-/* ---- broken files -------------------------------------------------------------------------------- */
-
 #define T(name, dtype, shape, offsets)                                                             \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+
+static void the_data_give_the_order(void **state) {
+    (void)state;
+    write_raw_safetensors(scratch("order"),
+                          "{" T("b", "U8", "[2]", "[4,6]") "," T("z", "F32", "[1]", "[0,4]") "," T(
+                              "none", "U8", "[0]", "[4,4]") "}  ",
+                          6);
+    Safetensors *s = open_good(scratch("order"));
+    assert_string_equal(safetensors_at(s, 0)->name, "z");
+    assert_string_equal(safetensors_at(s, 1)->name, "none");
+    assert_string_equal(safetensors_at(s, 2)->name, "b");
+    assert_ptr_equal(safetensors_find(s, "b"), safetensors_at(s, 2));
+    safetensors_close(s);
+}
+
+/* ---- broken files -------------------------------------------------------------------------------- */
 
 typedef struct Broken {
     const char *name, *header;
@@ -400,6 +414,7 @@ int main(void) {
         cmocka_unit_test(reads_back_what_it_wrote),
         cmocka_unit_test(data_begin_at_a_multiple_of_8),
         cmocka_unit_test(finds_among_thousands),
+        cmocka_unit_test(the_data_give_the_order),
         cmocka_unit_test(writer_refuses_what_could_not_be_read),
         cmocka_unit_test(refuses_bad_lengths),
         cmocka_unit_test(refuses_what_is_not_a_file),
