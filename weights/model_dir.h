@@ -20,8 +20,8 @@
 typedef struct ModelDir ModelDir;
 
 /* Opens dir/config.json and whichever of model, diffusion_pytorch_model, adapter is there as
- * `<stem>.safetensors.index.json` (shards) or `<stem>.safetensors`. `err` is kept until
- * model_finish and must outlive it. NULL with a message when a file is absent or malformed. */
+ * `<stem>.safetensors.index.json` (shards) or `<stem>.safetensors`; both at once are refused, since
+ * upstream's libraries disagree on which counts. `err` is kept until model_finish and must outlive it. NULL with a message when a file is absent or malformed. */
 ModelDir *model_open(const char *dir, Error *err);
 /* The same without opening any tensors: model_take is not allowed. */
 ModelDir *model_open_config(const char *dir, const char *config_file, Error *err);
@@ -38,8 +38,8 @@ int64_t config_int(ModelDir *m, const char *key, int64_t absent, int64_t min, in
 double config_double(ModelDir *m, const char *key, double absent);
 bool config_bool(ModelDir *m, const char *key, bool absent);
 const char *config_string(ModelDir *m, const char *key, const char *absent);
-/* An array of ints, or one int that stands for `n` equal ones. Returns how many were stored (at
- * most max_n), `absent_n` values of `absent` if the key is missing. */
+/* A list of 1 to max_n ints or, where absent_n > 0, one int that stands for absent_n equal ones.
+ * Returns how many were stored; `absent_n` values of `absent` if the key is missing. */
 int config_ints(ModelDir *m, const char *key, int64_t *out, int max_n, int64_t absent,
                 int absent_n);
 /* An error unless the key is absent, null, or equal to the (only) value that is supported. */
