@@ -21,7 +21,8 @@ typedef struct ModelDir ModelDir;
 
 /* Opens dir/config.json and whichever of model, diffusion_pytorch_model, adapter is there as
  * `<stem>.safetensors.index.json` (shards) or `<stem>.safetensors`; both at once are refused, since
- * upstream's libraries disagree on which counts. `err` is kept until model_finish and must outlive it. NULL with a message when a file is absent or malformed. */
+ * upstream's libraries disagree on which counts. `err` is kept until model_finish and must outlive
+ * it. NULL with a message when a file is absent or malformed. */
 ModelDir *model_open(const char *dir, Error *err);
 /* The same without opening any tensors: model_take is not allowed. */
 ModelDir *model_open_config(const char *dir, const char *config_file, Error *err);
