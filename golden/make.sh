@@ -6,17 +6,19 @@ cd "$(dirname "$0")"
 
 PYTHON=${PYTHON:-/opt/golden-venv/bin/python}
 [ -x "$PYTHON" ] || PYTHON=python3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
 "$PYTHON" reproduced.py versions
 
-for exporter in export_*.py; do
-    echo "== $exporter"
-    "$PYTHON" "$exporter" 2>/dev/null || { echo "$exporter failed; again, with its messages:"; "$PYTHON" "$exporter"; }
+for script in check_port.py export_*.py; do
+    echo "== $script"
+    # upstream's progress bars and advice go unread, unless something fails
+    "$PYTHON" "$script" 2>"$work/messages" || { cat "$work/messages"; exit 1; }
 done
 
 # The two packs are frozen: built beside, and compared.
-packs=$(mktemp -d)
-trap 'rm -rf "$packs"' EXIT
-"$PYTHON" make_micro.py "$packs/golden/micro" 2>/dev/null
-"$PYTHON" make_tiny.py "$packs/weights/tiny" 2>/dev/null
+"$PYTHON" make_micro.py "$work/golden/micro" 2>/dev/null
+"$PYTHON" make_tiny.py "$work/weights/tiny" 2>/dev/null
 
-"$PYTHON" reproduced.py compare "$packs"
+"$PYTHON" reproduced.py compare "$work"

@@ -1,0 +1,101 @@
+"""Does the readable port do what upstream does, where upstream does it too? In float64, to 1e-12.
+
+- With a1 = 1, a2 = 0 it draws what diffusers' StableDiffusionPipeline draws from the same phi(c):
+  the whole loop of guidance, DDIM and VAE, with and without sampler noise.
+- Without the word score, g = 1, noise off: c is x^0, and upstream's final norm of it is upstream's
+  last_hidden_state.
+- The word pass of a block is the block on that row alone, at its own position.
+- A fresh adapter leaves the U-Net as it was.
+"""
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+from common import HERE, draw, generator, relative_error
+from f64 import lift, lifted
+from llmdiff_torch import (Adapter, Eq9, attn2_paths, draw_noise, encode, evaluate, generate,
+                           load_pack, prompt_ids, scores)
+
+MICRO = HERE / "micro"
+
+
+def upstream_unet():
+    return lift(UNet2DConditionModel.from_pretrained(MICRO / "unet", torch_dtype=torch.float32))
+
+
+def same(what, got, truth):
+    error = relative_error(got, truth)
+    assert error <= 1e-12, (what, error)
+    print(f"{what}: {error:.1e}")
+
+
+def diffusers_pipeline():
+    only_original = {"a1": 1.0, "b1": 0.0, "a2": 0.0, "b2": 0.0}
+    pack = load_pack(MICRO, torch.float64, overrides=only_original)
+    ids = prompt_ids(pack, "a red circle")
+    ids["uncond/"] = ids[""][::-1]  # diffusers wants both prompts of one length
+    pipeline = StableDiffusionPipeline(
+        vae=pack.vae, unet=upstream_unet(), scheduler=pack.scheduler, text_encoder=None,
+        tokenizer=None, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    for eta in (0.0, 0.7):
+        walk = {"cfg_scale": 7.5, "eta": eta, "steps": 4}
+        noise = draw_noise(pack, ids, 7, 4, eta, 16, 24)
+        start, *sampler = (x[None].double() for k, x in noise.items() if "alg1/" not in k)
+        with lifted():
+            image = generate(pack, ids, noise, trace=(trace := {}), **walk)
+            pipeline.scheduler.step = with_noise(type(pack.scheduler).step, pack.scheduler, iter(sampler))
+            theirs = pipeline(
+                prompt_embeds=trace["adapter/phi_c"][None],
+                negative_prompt_embeds=trace["uncond/adapter/phi_c"][None],
+                latents=start, guidance_scale=7.5, eta=eta,
+                num_inference_steps=4, height=16, width=24, output_type="latent").images[0]
+            del pipeline.scheduler.step
+        same(f"latents of StableDiffusionPipeline, eta {eta}", trace["latents/4"], theirs)
+
+
+def with_noise(step, scheduler, noise):
+    def given(*args, eta, **kwargs):
+        return step(scheduler, *args, eta=eta, variance_noise=next(noise) if eta else None, **kwargs)
+
+    return given
+
+
+def exact_facts():
+    pack = load_pack(MICRO, torch.float64, overrides={"noise": False, "word_score": False})
+    ids = prompt_ids(pack, "a red circle to the left of a blue square")[""]
+    pack.adapter.g.fill_(1)
+    trace = {}
+    with lifted():
+        encode(pack, ids, {}, trace.__setitem__)
+        model = pack.llm.model
+        same("c without the word score is x^0", trace["alg1/c.0"], trace["llm/x.0"])
+        same("x^0 under the final norm", model.final_layernorm(trace["llm/x.0"]),
+             model(torch.tensor([ids])).last_hidden_state[0])
+
+        x, _, s_word = scores(pack.llm, ids)
+        d, row = 3, x[1][3][None, None]
+        tables = model.rotary_emb(row, torch.tensor([[d]]))
+        alone = model.layers[1](row, position_embeddings=tables, attention_mask=None)
+        same("the word pass is the row alone", (alone - row)[0, 0], s_word[1][d])
+
+
+def fresh_adapter():
+    pack = load_pack(MICRO, torch.float64)
+    fresh = Adapter(pack.settings, pack.llm.config, pack.unet).double()
+    for path in attn2_paths(pack.unet):
+        pack.unet.get_submodule(path).set_processor(Eq9(path, fresh.get_submodule(path), pack.settings))
+    gen = generator("fresh")
+    z, context = draw(gen, 4, 6, 10), draw(gen, 1, 5, 28 + 40)
+    t = torch.tensor(501)
+    unet = upstream_unet()
+    with lifted():
+        theirs = unet(z[None], t, context[..., :28]).sample[0]
+        same("a fresh adapter", evaluate(pack, z, t, context), theirs)
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        diffusers_pipeline()
+        exact_facts()
+        fresh_adapter()
