@@ -1,0 +1,139 @@
+/* main: which command, its exit code, its error as one line. See cli.h. */
+#include "ref/cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Ctrl-C ------------------------------------------------------------------------------------- */
+
+/* The program's one mutable global: a signal handler has nothing else to write to. */
+static volatile sig_atomic_t signal_came;
+
+static void on_signal(int number) {
+    (void)number;
+    signal_came = 1;
+}
+
+bool cli_cancelled(void *self) {
+    (void)self;
+    return signal_came != 0;
+}
+
+int cli_failed(Error *err) {
+    if (!signal_came) return EXIT_FAILED;
+    *err = (Error){0};
+    fail(err, "cancelled");
+    return EXIT_CANCELLED;
+}
+
+/* The first signal asks the run to stop at its next activation; a second one ends the program. A
+ * signal that was ignored from the start (nohup) stays so. */
+static void catch_signals(void) {
+    static const int numbers[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+        sigemptyset(&action.sa_mask);
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
+/* ---- standard streams ---------------------------------------------------------------------------- */
+
+/* A stream that the caller closed gets its descriptor back, in the wrong direction, so that no file
+ * is opened under its number and that a write to it fails instead of landing in that file. */
+static void guard_standard_streams(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF)
+            (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+/* What was printed has to have arrived. */
+static int check_standard_streams(int code, Error *err) {
+    errno = 0;
+    bool earlier = ferror(stdout) != 0;
+    if ((fflush(stdout) != 0 || earlier) && code == EXIT_OK) {
+        fail(err, "stdout: can't be written: %s", errno ? strerror(errno) : "a write failed");
+        code = EXIT_FAILED;
+    }
+    return code;
+}
+
+/* One line, whatever a message or the file name in it holds. */
+static void print_error(const char *message) {
+    fputs("llmdiff: ", stderr);
+    for (const char *p = message; *p; p++) {
+        bool blank = *p == '\n' || *p == '\t';
+        bool control = (unsigned char)*p < ' ' || *p == 0x7f;
+        fputc(blank ? ' ' : control ? '?' : *p, stderr);
+    }
+    fputc('\n', stderr);
+}
+
+/* ---- commands ------------------------------------------------------------------------------------ */
+
+static const Command *find_command(const char *name, Error *err) {
+    const char *names[16];
+    for (size_t i = 0; i < command_count; i++) {
+        if (strcmp(command_table[i].name, name) == 0) return &command_table[i];
+        names[i] = command_table[i].name;
+    }
+    const char *meant = nearest_name(name, names, command_count);
+    if (meant)
+        fail(err, "unknown command \"%s\"; did you mean %s?", name, meant);
+    else
+        fail(err, "unknown command \"%s\"; llmdiff --help lists them", name);
+    return NULL;
+}
+
+static int run_command(const Command *command, int argc, char **argv, Error *err) {
+    Options o;
+    int code = EXIT_USAGE;
+    if (options_parse(command, argc, argv, &o, err) == 0) {
+        if (o.help) {
+            print_command_help(command);
+            code = EXIT_OK;
+        } else {
+            code = command->run(&o, err);
+        }
+    }
+    options_free(&o);
+    return code;
+}
+
+static int dispatch(int argc, char **argv, Error *err) {
+    if (argc < 2) {
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    bool help = strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+    if (help && argc < 3) {
+        print_help();
+        return EXIT_OK;
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("llmdiff " LLMDIFF_VERSION " (" REAL_NAME ")\n");
+        return EXIT_OK;
+    }
+    const Command *command = find_command(help ? argv[2] : word, err);
+    if (!command) return EXIT_USAGE;
+    if (help) {
+        print_command_help(command);
+        return EXIT_OK;
+    }
+    return run_command(command, argc - 2, argv + 2, err);
+}
+
+int main(int argc, char **argv) {
+    Error err = {0};
+    guard_standard_streams();
+    catch_signals();
+    int code = check_standard_streams(dispatch(argc, argv, &err), &err);
+    if (err.set) print_error(err.message);
+    return ferror(stderr) && code == EXIT_OK ? EXIT_FAILED : code;
+}

@@ -1,0 +1,49 @@
+/* llmdiff init-adapter: a fresh adapter for an LLM and a U-Net. */
+#include "ref/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *part(const char *model, const char *name, const char *instead, Error *err) {
+    size_t room = strlen(model ? model : "") + strlen(instead ? instead : name) + 2;
+    char *path = malloc(room);
+    if (!path)
+        fail(err, "out of memory");
+    else if (instead)
+        snprintf(path, room, "%s", instead);
+    else
+        snprintf(path, room, "%s/%s", model, name);
+    return path;
+}
+
+static int64_t start_adapter(const Options *o, const PackPaths *paths, const Settings *settings,
+                             uint64_t seed, Error *err) {
+    char *llm_path = part(paths->model, "llm", paths->llm, err);
+    char *unet_path = part(paths->model, "unet", paths->unet, err);
+    Llm *llm = err->set ? NULL : llm_load(llm_path, err);
+    Unet *unet = err->set ? NULL : unet_load(unet_path, err);
+    int64_t count = err->set ? -1 : adapter_init(o->output, llm, unet, settings, seed, err);
+    unet_free(unet);
+    llm_free(llm);
+    free(unet_path);
+    free(llm_path);
+    return count;
+}
+
+int run_init_adapter(const Options *o, Error *err) {
+    PackPaths paths;
+    uint64_t seed;
+    Settings settings = settings_default();
+    if (!o->output) fail(err, "no output: say with -o DIR where the adapter goes");
+    for (size_t i = 0; i < o->sets && !err->set; i++) settings_parse(&settings, o->set[i], err);
+    if (err->set) return EXIT_USAGE;
+    if (cli_pack_paths(o, INIT_ADAPTER, &paths, err)) return o->model ? EXIT_FAILED : EXIT_USAGE;
+    if (cli_seed(o->seed, &seed, err)) return EXIT_FAILED;
+    int64_t count = start_adapter(o, &paths, &settings, seed, err);
+    if (count < 0) return EXIT_FAILED;
+    printf("%s: ", o->output);
+    print_parameters(count);
+    printf(", seed %llu\n", (unsigned long long)seed);
+    return EXIT_OK;
+}

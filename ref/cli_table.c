@@ -1,0 +1,100 @@
+/* Every option of every command, one row each: what reads a command line, fills in defaults and
+ * prints the help. Letters are stable-diffusion.cpp's, long names diffusers'. */
+#include "ref/cli.h"
+
+#include <stddef.h>
+
+#define AT(field) offsetof(Options, field)
+#define TEXT(field, value) OPTION_TEXT, AT(field), value
+#define SWITCH(field) OPTION_SWITCH, AT(field), NULL
+#define WHOLE(field) OPTION_WHOLE, AT(field), "N"
+#define NUMBER(field) OPTION_NUMBER, AT(field), "X"
+
+#define PROMPT (GENERATE | ENCODE | TOKENIZE)
+#define RUN (GENERATE | ENCODE)
+#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER)
+
+/* The last columns: default; least and greatest number; constant; help. */
+const Option option_table[] = {
+    {PROMPT, "Prompt", 'p', "prompt", TEXT(prompt, "TEXT"), NULL, 0, 0, NULL,
+     "the prompt; \"\" is valid and is the begin token alone"},
+    {PROMPT, "Prompt", 0, "prompt-file", TEXT(prompt_file, "FILE"), NULL, 0, 0, NULL,
+     "the prompt is the whole FILE, but for one newline at its end;\n- for standard input"},
+    {GENERATE, "Prompt", 'n', "negative-prompt", TEXT(negative_prompt, "TEXT"), "", 0, 0, NULL,
+     "what guidance leads away from"},
+
+    {PROMPT, "Models", 'm', "model", TEXT(model, "DIR"), "weights/tiny", 0, 0, NULL,
+     "the pack: llm/ unet/ vae/ scheduler/ adapter/"},
+    {INIT_ADAPTER, "Models", 'm', "model", TEXT(model, "DIR"), NULL, 0, 0, NULL,
+     "a pack with llm/ and unet/"},
+    {PROMPT | INIT_ADAPTER, "Models", 0, "llm", TEXT(llm, "DIR"), NULL, 0, 0, NULL,
+     "this LLM and its tokenizer in place of the pack's"},
+    {GENERATE | INIT_ADAPTER, "Models", 0, "unet", TEXT(unet, "DIR"), NULL, 0, 0, NULL,
+     "this U-Net in place of the pack's"},
+    {GENERATE, "Models", 0, "vae", TEXT(vae, "DIR"), NULL, 0, 0, NULL,
+     "this VAE in place of the pack's"},
+    {RUN, "Models", 0, "adapter", TEXT(adapter, "DIR"), NULL, 0, 0, NULL,
+     "this adapter in place of the pack's"},
+
+    {GENERATE, "Picture", 'W', "width", WHOLE(width), NULL, 1, 65536, NULL,
+     "in pixels, a multiple of the VAE's factor (default: the pack's)"},
+    {GENERATE, "Picture", 'H', "height", WHOLE(height), NULL, 1, 65536, NULL,
+     "in pixels, a multiple of the VAE's factor (default: the pack's)"},
+    {GENERATE, "Picture", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
+     "torch.manual_seed's; a negative one: random, and printed"},
+    {ENCODE, "Encoding", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
+     "of the Langevin noise; a negative one: random, and printed"},
+    {INIT_ADAPTER, "Adapter", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
+     "of what is not copied; a negative one: random, and printed"},
+    {GENERATE, "Picture", 0, "steps", WHOLE(steps), "20", 1, 1000000, NULL, "of the sampler"},
+    {GENERATE, "Picture", 0, "cfg-scale", NUMBER(cfg_scale), "7.5", 0, 0, NULL,
+     "guidance; 1: none, the negative prompt plays no part"},
+    {GENERATE, "Picture", 0, "eta", NUMBER(eta), "0", 0, 1, NULL,
+     "how much noise DDIM adds, from 0 to 1"},
+    {GENERATE, "Picture", 'b', "batch-count", WHOLE(batch_count), "1", 1, 10000, NULL,
+     "how many pictures; picture i has seed + i: out.png, out_2.png, ..."},
+
+    {RUN | INIT_ADAPTER, "Method", 0, "set", OPTION_SET, 0, "KEY=VALUE", NULL, 0, 0, NULL,
+     "a choice of the adapter's config.json, such as word_score=false;\n"
+     "repeatable; `llmdiff info` lists them"},
+    {RUN, "Method", 0, "no-langevin-noise", OPTION_SET, 0, NULL, NULL, 0, 0, "noise=false",
+     "the same as --set noise=false"},
+
+    {GENERATE, "Files", 'o', "output", TEXT(output, "FILE"), "output.png", 0, 0, NULL,
+     "the picture, a PNG with its settings as text"},
+    {ENCODE, "Files", 'o', "output", TEXT(output, "FILE"), "encoding.safetensors", 0, 0, NULL,
+     "the encoding c [N, D], tensor alg1/c.0, and the ids"},
+    {INIT_ADAPTER, "Files", 'o', "output", TEXT(output, "DIR"), NULL, 0, 0, NULL,
+     "where the adapter goes; created"},
+    {GENERATE, "Files", 0, "init-latents", TEXT(init_latents, "FILE"), NULL, 0, 0, NULL,
+     "the first latents, of unit variance: npy or safetensors,\n"
+     "[C, height / factor, width / factor]"},
+    {GENERATE, "Files", 0, "save-latents", TEXT(save_latents, "FILE"), NULL, 0, 0, NULL,
+     "the final latents: .npy or .safetensors"},
+    {RUN, "Files", 0, "noise", TEXT(noise, "FILE"), NULL, 0, 0, NULL,
+     "every random draw, by its name in a trace: safetensors"},
+
+    {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
+     "list every tensor of a directory"},
+    {RUN, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
+     "results don't depend on it (default: as OpenMP decides)"},
+    {GENERATE, "Other", 'v', "verbose", SWITCH(verbose), NULL, 0, 0, NULL,
+     "time of every stage, peak memory, settings"},
+    {RUN, "Other", 0, "quiet", SWITCH(quiet), NULL, 0, 0, NULL,
+     "no progress, notes or warnings on stderr"},
+    {ALL, "Other", 'h', "help", SWITCH(help), NULL, 0, 0, NULL, "print this"},
+};
+const size_t option_count = sizeof option_table / sizeof option_table[0];
+
+const Command command_table[] = {
+    {GENERATE, "generate", "-p TEXT [options]", NULL, "draw a picture from a prompt", run_generate},
+    {ENCODE, "encode", "-p TEXT [options]", NULL, "write a prompt's text encoding c (Algorithm 1)",
+     run_encode},
+    {TOKENIZE, "tokenize", "-p TEXT [options]", NULL, "print a prompt's token ids and pieces",
+     run_tokenize},
+    {INFO, "info", "DIR|FILE [options]", "DIR|FILE",
+     "show what is in a pack, a part of one, or a file", run_info},
+    {INIT_ADAPTER, "init-adapter", "-m PACK -o DIR [options]", NULL,
+     "write a fresh adapter for an LLM and a U-Net", run_init_adapter},
+};
+const size_t command_count = sizeof command_table / sizeof command_table[0];

@@ -1,0 +1,181 @@
+/* PNG by libpng: see image.h.
+ *
+ * libpng leaves a failed call by longjmp. What must survive it lives behind a pointer, in a struct
+ * of the caller's frame, and no local variable of the function that calls setjmp is changed after
+ * it: so nothing has to be volatile. */
+#include "ref/image.h"
+#include "weights/file.h"
+
+#include <png.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *copy_text(const char *text) {
+    char *copy = malloc(strlen(text) + 1);
+    return copy ? strcpy(copy, text) : NULL;
+}
+
+typedef struct Job {
+    const char *path;
+    Error *err;
+    png_structp png;
+    png_infop info;
+    FILE *stream;       /* written to */
+    png_textp chunk;    /* the texts written */
+    const char *unread; /* [left]: what is left to read */
+    size_t left;
+} Job;
+
+/* Instead of libpng's own, which print. */
+static void on_error(png_structp png, png_const_charp message) {
+    Job *job = png_get_error_ptr(png);
+    fail(job->err, "%s: %s", job->path, message);
+    png_longjmp(png, 1);
+}
+
+/* A warning while writing means that something was left out (a text, say): that is an error. */
+static void on_write_warning(png_structp png, png_const_charp message) { on_error(png, message); }
+
+/* A warning while reading means that something optional is damaged: nothing that we need. */
+static void on_read_warning(png_structp png, png_const_charp message) {
+    (void)png;
+    (void)message;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------- */
+
+/* Errors of the stream are left to outfile_close, which knows what to say about them. */
+static void write_bytes(png_structp png, png_bytep data, size_t size) {
+    Job *job = png_get_io_ptr(png);
+    fwrite(data, 1, size, job->stream);
+}
+
+static void flush_nothing(png_structp png) { (void)png; }
+
+static int set_text(Job *job, const char *const *text) {
+    int n = 0;
+    while (text && text[2 * n]) n++;
+    if (n == 0) return 0;
+    job->chunk = calloc((size_t)n, sizeof *job->chunk);
+    if (!job->chunk) return fail(job->err, "%s: out of memory", job->path);
+    for (int i = 0; i < n; i++) {
+        /* libpng's struct isn't const, but it only copies. */
+        job->chunk[i].key = (png_charp)(uintptr_t)text[2 * i];
+        job->chunk[i].text = (png_charp)(uintptr_t)text[2 * i + 1];
+        job->chunk[i].compression = PNG_ITXT_COMPRESSION_NONE;
+    }
+    png_set_text(job->png, job->info, job->chunk, n);
+    return 0;
+}
+
+static int write_all(Job *job, const uint8_t *rgb, uint32_t width, uint32_t height,
+                     const char *const *text) {
+    if (setjmp(png_jmpbuf(job->png))) return -1;
+    png_set_write_fn(job->png, job, write_bytes, flush_nothing);
+    png_set_IHDR(job->png, job->info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    if (set_text(job, text)) return -1;
+    png_write_info(job->png, job->info);
+    for (uint32_t y = 0; y < height; y++) png_write_row(job->png, rgb + (size_t)y * width * 3);
+    png_write_end(job->png, NULL);
+    return 0;
+}
+
+int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
+                    const char *const *text, Error *err) {
+    if (width < 1 || height < 1 || width > PNG_UINT_31_MAX / 8 || height > PNG_UINT_31_MAX)
+        return fail(err, "%s: a PNG can't be %lld x %lld", path, (long long)width,
+                    (long long)height);
+    OutFile file;
+    if (outfile_open(&file, path, err)) return -1;
+    Job job = {.path = path, .err = err, .stream = file.stream};
+    job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_write_warning);
+    if (job.png) job.info = png_create_info_struct(job.png);
+    if (job.png && job.info) {
+        /* Pictures as large as the caller's memory allowed; libpng's default limit is 1,000,000. */
+        png_set_user_limits(job.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+        write_all(&job, rgb, (uint32_t)width, (uint32_t)height, text);
+    } else {
+        fail(err, "%s: out of memory", path);
+    }
+    png_destroy_write_struct(&job.png, &job.info);
+    free(job.chunk);
+    if (!err->set) return outfile_close(&file, err);
+    outfile_discard(&file);
+    return -1;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+
+static const char *color_name(int type) {
+    switch (type) {
+    case PNG_COLOR_TYPE_GRAY: return "gray";
+    case PNG_COLOR_TYPE_GRAY_ALPHA: return "gray with alpha";
+    case PNG_COLOR_TYPE_PALETTE: return "palette";
+    case PNG_COLOR_TYPE_RGB: return "RGB";
+    case PNG_COLOR_TYPE_RGB_ALPHA: return "RGB with alpha";
+    default: return "unknown";
+    }
+}
+
+static void read_bytes(png_structp png, png_bytep data, size_t size) {
+    Job *job = png_get_io_ptr(png);
+    if (size > job->left) png_error(png, "the file ends too early");
+    memcpy(data, job->unread, size);
+    job->unread += size;
+    job->left -= size;
+}
+
+static int copy_texts(Job *job, ImageInfo *out) {
+    png_textp chunk;
+    int n = png_get_text(job->png, job->info, &chunk, NULL);
+    out->text = calloc(2 * (size_t)n + 1, sizeof *out->text);
+    bool good = out->text != NULL;
+    for (int i = 0; good && i < n; i++) {
+        out->text[2 * i] = copy_text(chunk[i].key);
+        out->text[2 * i + 1] = copy_text(chunk[i].text ? chunk[i].text : "");
+        good = out->text[2 * i] && out->text[2 * i + 1];
+    }
+    if (good) return 0;
+    for (int i = 0; out->text && i < 2 * n; i++) free(out->text[i]);
+    free(out->text);
+    out->text = NULL;
+    return fail(job->err, "%s: out of memory", job->path);
+}
+
+static int read_all(Job *job, ImageInfo *out) {
+    if (setjmp(png_jmpbuf(job->png))) return -1;
+    png_set_read_fn(job->png, job, read_bytes);
+    png_read_info(job->png, job->info);
+    out->width = png_get_image_width(job->png, job->info);
+    out->height = png_get_image_height(job->png, job->info);
+    out->bit_depth = png_get_bit_depth(job->png, job->info);
+    out->color = color_name(png_get_color_type(job->png, job->info));
+    return copy_texts(job, out);
+}
+
+int image_read_info(const char *path, ImageInfo *out, Error *err) {
+    *out = (ImageInfo){0};
+    size_t size;
+    char *bytes = file_read(path, &size, err);
+    if (!bytes) return -1;
+    Job job = {.path = path, .err = err, .unread = bytes, .left = size};
+    job.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_read_warning);
+    if (job.png) job.info = png_create_info_struct(job.png);
+    if (job.png && job.info)
+        read_all(&job, out);
+    else
+        fail(err, "%s: out of memory", path);
+    png_destroy_read_struct(&job.png, &job.info, NULL);
+    free(bytes);
+    if (!err->set) return 0;
+    image_info_free(out);
+    return -1;
+}
+
+void image_info_free(ImageInfo *info) {
+    for (size_t i = 0; info->text && info->text[i]; i++) free(info->text[i]);
+    free(info->text);
+    *info = (ImageInfo){0};
+}

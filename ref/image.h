@@ -1,0 +1,32 @@
+/* PNG: a picture with its settings as text, and reading that text back.
+ *
+ *     const char *text[] = {"prompt", "a red circle", "seed", "42", NULL};
+ *     image_write_png("demo.png", rgb, 128, 128, text, &err);
+ *
+ * 8-bit RGB. Nothing in the file depends on time or machine: the same picture and text are the same
+ * bytes (for one version of zlib). */
+#ifndef LLMDIFF_IMAGE_H
+#define LLMDIFF_IMAGE_H
+
+#include "tensor/error.h"
+
+#include <stdint.h>
+
+/* rgb [height, width, 3]. text: key, value, key, value, ..., NULL, or NULL; values are UTF-8 and
+ * become iTXt chunks, keys are 1 to 79 characters of ASCII. By way of a temporary name and a
+ * rename. 0, or -1 with a message and no file. */
+int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
+                    const char *const *text, Error *err);
+
+typedef struct ImageInfo {
+    int64_t width, height;
+    int bit_depth;
+    const char *color; /* "RGB" */
+    char **text;       /* key, value, ..., NULL, of the chunks before the pixels; malloc'ed */
+} ImageInfo;
+
+/* 0, or -1 with a message if it isn't a PNG or is damaged before its pixels. */
+int image_read_info(const char *path, ImageInfo *out, Error *err);
+void image_info_free(ImageInfo *info);
+
+#endif
