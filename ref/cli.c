@@ -52,15 +52,10 @@ static void guard_standard_streams(void) {
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-/* What was printed has to have arrived. */
-static int check_standard_streams(int code, Error *err) {
+int cli_flush(Error *err) {
     errno = 0;
-    bool earlier = ferror(stdout) != 0;
-    if ((fflush(stdout) != 0 || earlier) && code == EXIT_OK) {
-        fail(err, "stdout: can't be written: %s", errno ? strerror(errno) : "a write failed");
-        code = EXIT_FAILED;
-    }
-    return code;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+    return fail(err, "stdout: can't be written: %s", errno ? strerror(errno) : "a write failed");
 }
 
 /* One line, whatever a message or the file name in it holds. */
@@ -133,7 +128,8 @@ int main(int argc, char **argv) {
     Error err = {0};
     guard_standard_streams();
     catch_signals();
-    int code = check_standard_streams(dispatch(argc, argv, &err), &err);
+    int code = dispatch(argc, argv, &err);
+    if (code == EXIT_OK && cli_flush(&err)) code = EXIT_FAILED;
     if (err.set) print_error(err.message);
     return ferror(stderr) && code == EXIT_OK ? EXIT_FAILED : code;
 }

@@ -109,6 +109,10 @@ char *cli_prompt(const Options *o, Error *err);
 char *cli_utf8(const char *text, Error *err);
 /* --seed, or a random one for a negative number. 0 or -1. */
 int cli_seed(int64_t asked, uint64_t *seed, Error *err);
+/* The defaults, changed by --set. A wrong --set is better told before any model is opened. 0 or -1. */
+int cli_settings(const Options *o, Settings *settings, Error *err);
+/* What was printed to stdout has to have arrived. 0 or -1. */
+int cli_flush(Error *err);
 /* Can a file of that name be written? Tried, and nothing left behind. 0 or -1. */
 int cli_check_writable(const char *path, Error *err);
 bool has_extension(const char *path, const char *extension);

@@ -34,10 +34,9 @@ static int64_t start_adapter(const Options *o, const PackPaths *paths, const Set
 int run_init_adapter(const Options *o, Error *err) {
     PackPaths paths;
     uint64_t seed;
-    Settings settings = settings_default();
+    Settings settings;
     if (!o->output) fail(err, "no output: say with -o DIR where the adapter goes");
-    for (size_t i = 0; i < o->sets && !err->set; i++) settings_parse(&settings, o->set[i], err);
-    if (err->set) return EXIT_USAGE;
+    if (err->set || cli_settings(o, &settings, err)) return EXIT_USAGE;
     if (cli_pack_paths(o, INIT_ADAPTER, &paths, err)) return o->model ? EXIT_FAILED : EXIT_USAGE;
     if (cli_seed(o->seed, &seed, err)) return EXIT_FAILED;
     int64_t count = start_adapter(o, &paths, &settings, seed, err);

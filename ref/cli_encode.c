@@ -7,9 +7,8 @@
 
 /* ---- encode -------------------------------------------------------------------------------------- */
 
-static int write_encoding(const Options *o, const Pack *pack, Tensor c, const TokenIds *ids,
-                          const Record *record, Error *err) {
-    (void)pack;
+static int write_encoding(const Options *o, Tensor c, const TokenIds *ids, const Record *record,
+                          Error *err) {
     const StoredTensor tensors[] = {
         {.name = "ids",
          .dtype = DTYPE_I64,
@@ -41,7 +40,7 @@ static int encode_prompt(const Options *o, const PackPaths *paths, const Pack *p
     }
     if (tokenizer_encode(pack->tokenizer, prompt, strlen(prompt), true, &ids, err) == 0 &&
         record_fill(&record, o, paths, &pack->adapter->settings, prompt, seed, NULL, err) == 0)
-        write_encoding(o, pack, c, &ids, &record, err);
+        write_encoding(o, c, &ids, &record, err);
     record_free(&record);
     token_ids_free(&ids);
     if (err->set) return EXIT_FAILED;
@@ -51,7 +50,7 @@ static int encode_prompt(const Options *o, const PackPaths *paths, const Pack *p
 }
 
 int run_encode(const Options *o, Error *err) {
-    char *prompt = cli_prompt(o, err);
+    char *prompt = cli_settings(o, &(Settings){0}, err) ? NULL : cli_prompt(o, err);
     if (!prompt) return EXIT_USAGE;
     PackPaths paths;
     Pack pack = {0};

@@ -163,7 +163,7 @@ static int write_picture(const Job *job, const Picture *picture, int64_t i, Erro
     if (!err->set) {
         printf("%s: %lld x %lld, seed %llu\n", path, (long long)picture->width,
                (long long)picture->height, (unsigned long long)r->seed);
-        fflush(stdout);
+        cli_flush(err); /* now, and not when the whole batch is done */
     }
     free(path);
     return err->set ? -1 : 0;
@@ -202,7 +202,7 @@ static void print_settings(const Job *job) {
 
 static int run(Job *job, Error *err) {
     const Options *o = job->o;
-    if (check_names(o, err)) return EXIT_USAGE;
+    if (check_names(o, err) || cli_settings(o, &(Settings){0}, err)) return EXIT_USAGE;
     job->prompt = cli_prompt(o, err);
     if (job->prompt) job->negative = cli_utf8(o->negative_prompt, err);
     if (err->set) return EXIT_USAGE;

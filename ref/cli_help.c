@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HELP_COLUMN 29
+#define HELP_COLUMN 30
 
 static void print_option(const Option *option) {
     char left[64];
@@ -12,11 +12,13 @@ static void print_option(const Option *option) {
              option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
              option->value ? option->value : "");
     printf("%-*s", HELP_COLUMN, left);
-    for (const char *p = option->help; *p; p++) {
+    char last = ' ';
+    for (const char *p = option->help; *p; last = *p++) {
         putchar(*p);
         if (*p == '\n') printf("%*s", HELP_COLUMN, "");
     }
-    if (option->fallback && *option->fallback) printf(" (default %s)", option->fallback);
+    if (option->fallback && *option->fallback)
+        printf("%s(default %s)", last == '\n' ? "" : " ", option->fallback);
     putchar('\n');
 }
 

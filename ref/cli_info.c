@@ -17,7 +17,7 @@ static bool has_control(const char *text) {
 void info_text(const char *key, const char *value) {
     cJSON *json = has_control(value) ? cJSON_CreateString(value) : NULL;
     char *quoted = json ? cJSON_PrintUnformatted(json) : NULL;
-    printf("  %-16s %s\n", key, quoted ? quoted : value);
+    printf("  %-26s %s\n", key, quoted ? quoted : value);
     cJSON_free(quoted);
     cJSON_Delete(json);
 }

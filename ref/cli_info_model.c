@@ -37,10 +37,10 @@ static bool has_file(const char *dir, const char *name, Error *err) {
 static void heading(const char *part, const char *path) { printf("%s: %s\n", part, path); }
 
 static void whole(const char *key, int64_t value) {
-    printf("  %-16s %lld\n", key, (long long)value);
+    printf("  %-26s %lld\n", key, (long long)value);
 }
 
-static void number(const char *key, double value) { printf("  %-16s %.10g\n", key, value); }
+static void number(const char *key, double value) { printf("  %-26s %.10g\n", key, value); }
 
 /* A key of a config as it stands in the file. */
 static void as_in_file(const cJSON *item) {
@@ -65,7 +65,7 @@ static void parameters(Info *info, const ModelDir *m) {
         seen[model_tensor_at(m, i)->dtype] = true;
     }
     info->total += count;
-    printf("  %-16s ", "size");
+    printf("  %-26s ", "size");
     print_parameters(count);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
         if (seen[types[i]]) printf(", %s", dtype_name(types[i]));
@@ -98,10 +98,10 @@ static void info_llm(Info *info, const char *dir) {
         whole("MLP width", llm->intermediate);
         whole("vocabulary", llm->vocabulary);
         whole("positions", llm->max_positions);
-        printf("  %-16s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
+        printf("  %-26s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
                (long long)tokenizer_size(tokenizer));
         if (bos >= 0)
-            printf("  %-16s %lld %s\n", "begin token", (long long)bos,
+            printf("  %-26s %lld %s\n", "begin token", (long long)bos,
                    tokenizer_piece(tokenizer, bos));
         else
             info_text("begin token", "none");

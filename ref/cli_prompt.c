@@ -82,6 +82,12 @@ int cli_seed(int64_t asked, uint64_t *seed, Error *err) {
     return 0;
 }
 
+int cli_settings(const Options *o, Settings *settings, Error *err) {
+    *settings = settings_default();
+    for (size_t i = 0; i < o->sets && !err->set; i++) settings_parse(settings, o->set[i], err);
+    return err->set ? -1 : 0;
+}
+
 int cli_pack_paths(const Options *o, CommandBit command, PackPaths *paths, Error *err) {
     *paths = (PackPaths){.llm = o->llm,
                          .unet = o->unet,
