@@ -107,6 +107,9 @@ static int read_whole(const Option *option, const char *text, int64_t *out, Erro
         return fail(err, "--%s: expected a whole number, found \"%s\"", option->name, text);
     bool limited = option->min < option->max;
     int64_t min = limited ? option->min : INT64_MIN, max = limited ? option->max : INT64_MAX;
+    if (value < min && max == INT64_MAX && limited)
+        return fail(err, "--%s: expected %lld or more, found %s", option->name, (long long)min,
+                    text);
     if (errno == ERANGE || value < min || value > max)
         return fail(err, "--%s: expected %lld to %lld, found %s", option->name, (long long)min,
                     (long long)max, text);
