@@ -4,9 +4,10 @@
  *     cli_table.c     every option of every command: one row each
  *     cli_options.c   reading a command line by that table       cli_help.c   printing it
  *     cli_generate.c  prompt to picture, with cli_latents.c, cli_record.c, cli_progress.c
- *     cli_encode.c    prompt to text encoding, prompt to tokens; cli_prompt.c reads the prompt
+ *     cli_encode.c    prompt to text encoding, prompt to tokens
  *     cli_info.c      what a directory or file holds, with cli_info_model.c
  *     cli_adapter.c   a fresh adapter
+ *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
  *
  * Results go to stdout; progress, notes and errors to stderr, an error as one line. */
 #ifndef LLMDIFF_CLI_H
@@ -94,12 +95,17 @@ void print_usage(FILE *to); /* llmdiff without a command */
 void print_help(void);      /* llmdiff --help */
 void print_command_help(const Command *command);
 
-/* ---- what the commands share ------------------------------------------------------------------- */
+/* ---- cli.c ------------------------------------------------------------------------------------- */
 
 /* True once Ctrl-C or SIGTERM has come. Context.cancelled. */
 bool cli_cancelled(void *self);
 /* The code for a failed run: EXIT_CANCELLED, with that as the only message, if it was cancelled. */
 int cli_failed(Error *err);
+
+/* What was printed to stdout has to have arrived. 0 or -1. */
+int cli_flush(Error *err);
+
+/* ---- cli_inputs.c ------------------------------------------------------------------------------ */
 
 /* The paths of the pack. Leaves the model out if every needed part is given by itself; fails if it
  * is needed and isn't there. */
@@ -111,10 +117,10 @@ char *cli_utf8(const char *text, Error *err);
 int cli_seed(int64_t asked, uint64_t *seed, Error *err);
 /* The defaults, changed by --set. A wrong --set is better told before any model is opened. 0 or -1. */
 int cli_settings(const Options *o, Settings *settings, Error *err);
-/* What was printed to stdout has to have arrived. 0 or -1. */
-int cli_flush(Error *err);
 /* Can a file of that name be written? Tried, and nothing left behind. 0 or -1. */
 int cli_check_writable(const char *path, Error *err);
+/* "dir/name", malloc'ed; NULL with a message. */
+char *cli_join(const char *dir, const char *name, Error *err);
 bool has_extension(const char *path, const char *extension);
 
 /* cli_record.c: key, value, key, value, ..., NULL: everything that determines a result. */
@@ -154,8 +160,8 @@ typedef struct Progress {
 
 Progress progress_new(bool quiet, int64_t pictures);
 void progress_start(Progress *p, int64_t picture);
-void progress_report(void *self, const char *stage, int64_t done,
-                     int64_t of); /* Request.progress */
+/* Request.progress */
+void progress_report(void *self, const char *stage, int64_t done, int64_t of);
 void progress_clear(const Progress *p);
 void progress_print_times(const Progress *p); /* for --verbose */
 double seconds_now(void);

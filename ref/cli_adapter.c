@@ -3,26 +3,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-static char *part(const char *model, const char *name, const char *instead, Error *err) {
-    size_t room = strlen(model ? model : "") + strlen(instead ? instead : name) + 2;
-    char *path = malloc(room);
-    if (!path)
-        fail(err, "out of memory");
-    else if (instead)
-        snprintf(path, room, "%s", instead);
-    else
-        snprintf(path, room, "%s/%s", model, name);
-    return path;
-}
 
 static int64_t start_adapter(const Options *o, const PackPaths *paths, const Settings *settings,
                              uint64_t seed, Error *err) {
-    char *llm_path = part(paths->model, "llm", paths->llm, err);
-    char *unet_path = part(paths->model, "unet", paths->unet, err);
-    Llm *llm = err->set ? NULL : llm_load(llm_path, err);
-    Unet *unet = err->set ? NULL : unet_load(unet_path, err);
+    char *llm_path = paths->llm ? NULL : cli_join(paths->model, "llm", err);
+    char *unet_path = paths->unet ? NULL : cli_join(paths->model, "unet", err);
+    Llm *llm = err->set ? NULL : llm_load(paths->llm ? paths->llm : llm_path, err);
+    Unet *unet = err->set ? NULL : unet_load(paths->unet ? paths->unet : unet_path, err);
     int64_t count = err->set ? -1 : adapter_init(o->output, llm, unet, settings, seed, err);
     unet_free(unet);
     llm_free(llm);

@@ -74,14 +74,8 @@ static Tokenizer *open_tokenizer(const Options *o, Error *err) {
     PackPaths paths;
     if (cli_pack_paths(o, TOKENIZE, &paths, err)) return NULL;
     if (paths.llm) return tokenizer_open(paths.llm, err);
-    size_t room = strlen(paths.model) + 8;
-    char *path = malloc(room);
-    if (!path) {
-        fail(err, "out of memory");
-        return NULL;
-    }
-    snprintf(path, room, "%s/llm", paths.model);
-    Tokenizer *tokenizer = tokenizer_open(path, err);
+    char *path = cli_join(paths.model, "llm", err);
+    Tokenizer *tokenizer = path ? tokenizer_open(path, err) : NULL;
     free(path);
     return tokenizer;
 }

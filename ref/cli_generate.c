@@ -100,13 +100,9 @@ static int read_inputs(Job *job, Error *err) {
 
 /* Whether the adapter's file says that it was trained for 0 steps. */
 static bool never_trained(const Adapter *adapter) {
-    const char *dir = model_path(adapter->files);
-    size_t room = strlen(dir) + 32;
-    char *path = malloc(room);
-    if (!path) return false;
-    snprintf(path, room, "%s/adapter.safetensors", dir);
     Error none = {0}; /* a sharded adapter has no such file, and no such metadata */
-    Safetensors *file = safetensors_open(path, &none);
+    char *path = cli_join(model_path(adapter->files), "adapter.safetensors", &none);
+    Safetensors *file = path ? safetensors_open(path, &none) : NULL;
     const char *step = file ? safetensors_metadata(file, "step") : NULL;
     bool never = step && strcmp(step, "0") == 0;
     safetensors_close(file);

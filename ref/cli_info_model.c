@@ -15,18 +15,8 @@ typedef struct Info {
     Error *err;
 } Info;
 
-static char *join(const char *dir, const char *name, Error *err) {
-    size_t room = strlen(dir) + strlen(name) + 2;
-    char *path = malloc(room);
-    if (!path)
-        fail(err, "out of memory");
-    else
-        snprintf(path, room, "%s/%s", dir, name);
-    return path;
-}
-
 static bool has_file(const char *dir, const char *name, Error *err) {
-    char *path = join(dir, name, err);
+    char *path = cli_join(dir, name, err);
     bool there = path && file_exists(path);
     free(path);
     return there;
@@ -221,7 +211,7 @@ static void info_pack(Info *info, const char *dir) {
                 {"adapter", info_adapter}};
     int found = 0;
     for (size_t i = 0; i < sizeof part / sizeof part[0] && !info->err->set; i++) {
-        char *path = join(dir, part[i].name, info->err);
+        char *path = cli_join(dir, part[i].name, info->err);
         if (path && is_directory(path)) {
             bool alone = part[i].show == info_adapter && !(info->llm && info->unet);
             if (alone)

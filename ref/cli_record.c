@@ -2,7 +2,7 @@
  * make it again. Nothing here depends on time, machine or thread count. See cli.h. */
 #include "ref/cli.h"
 
-#include <stdarg.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +10,11 @@
 /* Adds an entry; nothing if the value is NULL. */
 static void add_text(Record *record, const char *key, const char *value, Error *err) {
     if (!value || err->set) return;
+    assert(record->entries < RECORD_MAX);
     char **slot = &record->text[2 * record->entries];
     slot[0] = cli_utf8(key, err);
     slot[1] = cli_utf8(value, err);
-    if (!err->set && record->entries + 1 < RECORD_MAX)
-        record->entries++;
-    else
-        free(slot[0]), free(slot[1]), slot[0] = slot[1] = NULL;
+    record->entries++; /* record_free frees what there is of it */
 }
 
 static void add_whole(Record *record, const char *key, uint64_t value, Error *err) {
@@ -73,6 +71,6 @@ int record_fill(Record *record, const Options *o, const PackPaths *paths, const 
 }
 
 void record_free(Record *record) {
-    for (size_t i = 0; i < 2 * record->entries; i++) free(record->text[i]);
+    for (size_t i = 0; i < 2 * record->entries; i++) free(record->text[i]); /* NULL: no memory */
     *record = (Record){0};
 }

@@ -1,5 +1,6 @@
 /* The program as a person meets it: options, help, what each command prints and writes. What it says
  * of bad input is in test_cli_bad_input.c. */
+#define _XOPEN_SOURCE 700 /* posix_openpt */
 #include "cli_run.h"
 
 #include "ref/image.h"
@@ -453,6 +454,42 @@ static void verbose_tells_settings_times_and_memory(void **state) {
     assert_error(GENERATE("-v"), 2, "--quiet and --verbose: expected one of them, found both");
 }
 
+/* stderr on a terminal of its own; what arrived there, without the line ends. */
+static void progress_is_one_line_on_a_terminal(void **state) {
+    (void)state;
+    char how[128], seen[4096];
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int other_end = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* keeps what was written */
+    snprintf(how, sizeof how, "2>%s", ptsname(terminal));
+    for (int quiet = 0; quiet < 2; quiet++) {
+        Result r = RUN_WITH(how, "generate", "-m", MICRO, "-p", "a", "-o", "@/x.png", "--steps",
+                            "2", "-b", "2", quiet ? "--quiet" : "--cfg-scale=2");
+        assert_int_equal(r.code, 0);
+        assert_int_equal(write(other_end, "end", 3), 3);
+        ssize_t n = read(terminal, seen, sizeof seen - 1);
+        assert_true(n > 0);
+        seen[n] = '\0';
+        if (quiet) {
+            assert_string_equal(seen, "end");
+            continue;
+        }
+        const char *line = strchr(seen, '\n'); /* after the warning */
+        assert_non_null(line);
+        assert_string_equal(line + 1,
+                            "\r\033[Kpicture 1/2: encode 1/2\r\033[Kpicture 1/2: encode 2/2"
+                            "\r\033[Kpicture 1/2: sample 1/2"
+                            "\r\033[Kpicture 1/2: sample 2/2, 0 s left"
+                            "\r\033[Kpicture 1/2: decode\r\033[K\r\033[K"
+                            "\r\033[Kpicture 2/2: encode 1/2\r\033[Kpicture 2/2: encode 2/2"
+                            "\r\033[Kpicture 2/2: sample 1/2"
+                            "\r\033[Kpicture 2/2: sample 2/2, 0 s left"
+                            "\r\033[Kpicture 2/2: decode\r\033[K\r\033[Kend");
+    }
+    close(other_end);
+    close(terminal);
+}
+
 static void an_interrupt_cancels(void **state) {
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM};
@@ -630,6 +667,13 @@ static void a_full_or_closed_stdout_is_an_error(void **state) {
     assert_error(r, 1, "stdout: can't be written: Bad file descriptor");
 }
 
+static void a_full_stderr_is_an_error(void **state) {
+    (void)state;
+    Result r = RUN_WITH("2>/dev/full", "generate", "-m", MICRO, "-p", "a", "-o", "@/x.png",
+                        "--steps", "1"); /* the warning can't be written */
+    assert_int_equal(r.code, 1);
+}
+
 static void closed_streams_do_not_land_in_the_picture(void **state) {
     (void)state;
     assert_ok(GENERATE("-o", "@/a.png"));
@@ -672,6 +716,7 @@ int main(void) {
         T(the_png_tells_how_it_was_made),
         T(notes_and_warnings_unless_quiet),
         T(verbose_tells_settings_times_and_memory),
+        T(progress_is_one_line_on_a_terminal),
         T(an_interrupt_cancels),
         T(an_encoding_is_written),
         T(the_seed_of_an_encoding_is_its_noise),
@@ -684,6 +729,7 @@ int main(void) {
         T(info_of_files),
         T(info_prints_no_control_characters),
         T(a_full_or_closed_stdout_is_an_error),
+        T(a_full_stderr_is_an_error),
         T(closed_streams_do_not_land_in_the_picture),
     };
     return cmocka_run_group_tests_name("cli", tests, NULL, NULL);

@@ -114,6 +114,16 @@ int cli_check_writable(const char *path, Error *err) {
     return 0;
 }
 
+char *cli_join(const char *dir, const char *name, Error *err) {
+    size_t room = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(room);
+    if (!path)
+        fail(err, "out of memory");
+    else
+        snprintf(path, room, "%s/%s", dir, name);
+    return path;
+}
+
 bool has_extension(const char *path, const char *extension) {
     size_t n = strlen(path), m = strlen(extension);
     if (n <= m) return false;
