@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,7 +125,16 @@ static int dispatch(int argc, char **argv, Error *err) {
     return run_command(command, argc - 2, argv + 2, err);
 }
 
+/* OpenMP's threads spin where they wait for each other, which on cores that other programs use too
+ * makes a run tens of times slower (bench/RESULTS.md). libgomp reads its environment before main, so
+ * the program starts itself once more with a policy, unless the user has set one. */
+static void wait_without_spinning(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv) {
+    wait_without_spinning(argv);
     Error err = {0};
     guard_standard_streams();
     catch_signals();

@@ -21,7 +21,7 @@
 #    define TANH tanhf
 #endif
 
-#define GRAIN 4096 /* elements per thread that are worth waking it */
+#define GRAIN 16384 /* elements per thread that are worth waking it */
 #define SQRT_HALF ((real)0.70710678118654752440)
 #define SQRT_2_OVER_PI ((real)0.79788456080286535588)
 

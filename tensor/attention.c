@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define QUERIES 64
+#define GRAIN ((int64_t)1 << 20) /* multiply-adds per thread that are worth waking it */
 
 /* One head of n queries starting at query `first`. ld*: distance between rows. */
 static void attend(const real *q, const real *k, const real *v, real *out, real *scores,
@@ -58,7 +59,8 @@ Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64
     if (mask == MASK_OWN) return own_values(y, v, heads, kv_heads);
 
     const int64_t tiles = (Lq + QUERIES - 1) / QUERIES, tasks = B * heads * tiles;
-    const int threads = parallel_threads(ctx, tasks);
+    const int64_t worth = B * heads * Lq * longest * d / GRAIN;
+    const int threads = parallel_threads(ctx, worth < tasks ? worth : tasks);
     ArenaMark mark = scope_begin(ctx);
     real *scratch = scratch_reals(ctx, (size_t)(threads * QUERIES * longest));
     if (!scratch) return (Tensor){0};

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define MAX_TAPS 64
+#define GRAIN 65536 /* copied elements per thread that are worth waking it */
 /* A strip of patches should stay in a cache between gathering and product, but all weights are read
  * (and widened) once per strip, so it has a fair number of pixels whatever their patches' size. */
 #define STRIP_REALS ((int64_t)1 << 20)
@@ -67,7 +68,7 @@ Tensor conv2d(Context *ctx, Tensor x, const Weight *w, const Weight *b, Conv2d o
     if (zeros) memset(zeros, 0, (size_t)C * sizeof(real));
     for (int64_t first = 0; first < pixels && !ctx->error.set; first += strip) {
         const int64_t count = least(strip, pixels - first);
-        const int threads = parallel_threads(ctx, count);
+        const int threads = parallel_threads(ctx, count * patch / GRAIN);
 #pragma omp parallel for num_threads(threads)
         for (int64_t p = 0; p < count; p++) {
             const int64_t at = first + p, picture = at / (height * width);

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define GRAIN 16384 /* elements per thread that are worth waking it */
+#define GRAIN 65536 /* elements per thread that are worth waking it */
 
 static bool same_shape(Tensor a, Tensor b) {
     return a.ndim == b.ndim && memcmp(a.dim, b.dim, sizeof a.dim) == 0;

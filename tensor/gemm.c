@@ -19,6 +19,8 @@
 #    define DTYPE_REAL DTYPE_F32
 #endif
 
+#define GRAIN ((int64_t)1 << 22) /* multiply-adds per thread that are worth waking it */
+
 /* Every parallel loop asks here how many threads to use, and so BLAS is told here, before its first
  * call in that loop, to stay on the thread that calls it. OpenBLAS comes in three builds: the pthread
  * one would otherwise start its own team for every tile (threads times threads on the cores), the
@@ -62,7 +64,7 @@ void gemm_weight(Context *ctx, int64_t M, int64_t N, int64_t K, const real *x, c
     if (ctx->error.set || M == 0 || N == 0) return;
     const int64_t rows = tile_size(M, 256), cols = tile_size(N, M <= 64 ? 64 : 256);
     const int64_t down = ceil_div(M, rows), across = ceil_div(N, cols);
-    const int threads = parallel_threads(ctx, down * across);
+    const int threads = parallel_threads(ctx, least(down * across, M * N * K / GRAIN));
     const bool in_place = usable_in_place(w);
 
     ArenaMark mark = scope_begin(ctx);

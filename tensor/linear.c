@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-#define GRAIN 16384 /* additions per thread that are worth waking it */
+#define GRAIN 65536 /* additions per thread that are worth waking it */
 
 void bias_add(Context *ctx, Tensor y, const Weight *b) {
     if (ctx->error.set || !b) return;

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define GRAIN 16384 /* elements per thread that are worth waking it */
+#define GRAIN 65536 /* elements per thread that are worth waking it */
 
 static double *scratch_doubles(Context *ctx, int64_t n) {
     return (double *)(void *)scratch_reals(ctx, (size_t)n * (sizeof(double) / sizeof(real)));

@@ -8,13 +8,15 @@
 #include <assert.h>
 #include <string.h>
 
+#define GRAIN 65536 /* copied elements per thread that are worth waking it */
+
 Tensor resize_nearest(Context *ctx, Tensor x, int64_t height, int64_t width) {
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim == 4 && height > 0 && width > 0);
     const int64_t B = x.dim[0], H = x.dim[1], W = x.dim[2], C = x.dim[3];
     Tensor y = TENSOR_NEW(ctx, B, height, width, C);
     if (ctx->error.set) return (Tensor){0};
-    const int threads = parallel_threads(ctx, B * height);
+    const int threads = parallel_threads(ctx, B * height * width * C / GRAIN);
 #pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < B * height; row++) {
         const int64_t b = row / height, i = row % height;

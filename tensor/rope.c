@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+#define GRAIN 1024 /* angles per thread that are worth waking it */
+
 Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, int64_t position) {
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim == 2 && x.dim[1] % heads == 0);
@@ -20,7 +22,7 @@ Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta,
     Tensor y = tensor_copy(ctx, x);
     if (ctx->error.set) return (Tensor){0};
 
-    const int threads = parallel_threads(ctx, L);
+    const int threads = parallel_threads(ctx, L * half / GRAIN);
 #pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < L; row++)
         for (int64_t j = 0; j < half; j++) {
