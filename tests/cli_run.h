@@ -80,6 +80,15 @@ static void read_captured(const char *name, char *out, size_t size) {
     free(text);
 }
 
+/* So that a test may look before the program has begun. */
+static void create_captured(const char *name) {
+    char file[128];
+    snprintf(file, sizeof file, "%s/%s", capture, name);
+    FILE *f = fopen(file, "wb");
+    assert_non_null(f);
+    fclose(f);
+}
+
 /* Starts the program; `how` is a shell redirection of its own ("", ">&-", ">/dev/full"). */
 static pid_t start(const char *how, const char *const *args) {
     char script[512], *argv[MAX_ARGS + 5] = {(char *)(uintptr_t) "sh", (char *)(uintptr_t) "-c",
@@ -94,6 +103,8 @@ static pid_t start(const char *how, const char *const *args) {
         replace_all(argv[n], 8192, args[i], "@", work);
     }
     argv[n] = NULL;
+    create_captured("out");
+    create_captured("err");
     pid_t child = fork();
     if (child == 0) {
         execv("/bin/sh", argv);
