@@ -71,6 +71,12 @@ test:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double test-programs
 	@tests/run.sh $(BUILD:%$(VARIANT)=%f32) $(BUILD:%$(VARIANT)=%f64)
 
+# Worst errors of every station, both precisions, beside torch float32's.
+report:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float test-programs >/dev/null
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double test-programs >/dev/null
+	@tests/report.sh $(BUILD:%$(VARIANT)=%f32) $(BUILD:%$(VARIANT)=%f64)
+
 # ---- what a newcomer runs ------------------------------------------------------------------------
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
@@ -98,6 +104,6 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all test test-programs deps demo golden install format format-check clean
+.PHONY: all report test test-programs deps demo golden install format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d)
