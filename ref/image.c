@@ -16,6 +16,8 @@ static char *copy_text(const char *text) {
     return copy ? strcpy(copy, text) : NULL;
 }
 
+#define MAX_PIXELS (1 << 28) /* of a picture that is read: 768 MB */
+
 typedef struct Job {
     const char *path;
     Error *err;
@@ -25,6 +27,8 @@ typedef struct Job {
     png_textp chunk;    /* the texts written */
     const char *unread; /* [left]: what is left to read */
     size_t left;
+    uint8_t *pixels; /* read: [height, width, 3] */
+    png_bytep *row;
 } Job;
 
 /* Instead of libpng's own, which print. */
@@ -155,23 +159,81 @@ static int read_all(Job *job, ImageInfo *out) {
     return copy_texts(job, out);
 }
 
-int image_read_info(const char *path, ImageInfo *out, Error *err) {
-    *out = (ImageInfo){0};
+/* All kinds of PNG as 8-bit RGB. */
+static int read_pixels(Job *job, int64_t *width, int64_t *height) {
+    if (setjmp(png_jmpbuf(job->png))) return -1;
+    png_set_read_fn(job->png, job, read_bytes);
+    png_read_info(job->png, job->info);
+    *width = png_get_image_width(job->png, job->info);
+    *height = png_get_image_height(job->png, job->info);
+    if (*width * *height > MAX_PIXELS)
+        return fail(job->err, "%s: %lld x %lld pixels are more than the %d that are read",
+                    job->path, (long long)*width, (long long)*height, MAX_PIXELS);
+    png_set_scale_16(job->png);
+    png_set_expand(job->png);
+    png_set_gray_to_rgb(job->png);
+    png_set_strip_alpha(job->png);
+    png_set_interlace_handling(job->png);
+    png_read_update_info(job->png, job->info);
+    job->pixels = malloc((size_t)(*width * *height * 3));
+    job->row = malloc((size_t)*height * sizeof *job->row);
+    if (!job->pixels || !job->row) return fail(job->err, "%s: out of memory", job->path);
+    for (int64_t y = 0; y < *height; y++) job->row[y] = job->pixels + y * *width * 3;
+    png_read_image(job->png, job->row);
+    png_read_end(job->png, NULL);
+    return 0;
+}
+
+/* Opens the file for one of the two readers above. What `use` makes stays in `job`. */
+static int with_file(const char *path, Job *job, Error *err, int (*use)(Job *job, void *result),
+                     void *result) {
     size_t size;
     char *bytes = file_read(path, &size, err);
     if (!bytes) return -1;
-    Job job = {.path = path, .err = err, .unread = bytes, .left = size};
-    job.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_read_warning);
-    if (job.png) job.info = png_create_info_struct(job.png);
-    if (job.png && job.info)
-        read_all(&job, out);
+    *job = (Job){.path = path, .err = err, .unread = bytes, .left = size};
+    job->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, job, on_error, on_read_warning);
+    if (job->png) job->info = png_create_info_struct(job->png);
+    if (job->png && job->info)
+        use(job, result);
     else
         fail(err, "%s: out of memory", path);
-    png_destroy_read_struct(&job.png, &job.info, NULL);
+    png_destroy_read_struct(&job->png, &job->info, NULL);
+    free(job->row);
     free(bytes);
-    if (!err->set) return 0;
+    return err->set ? -1 : 0;
+}
+
+static int use_info(Job *job, void *result) { return read_all(job, result); }
+
+int image_read_info(const char *path, ImageInfo *out, Error *err) {
+    *out = (ImageInfo){0};
+    Job job;
+    if (with_file(path, &job, err, use_info, out) == 0) return 0;
     image_info_free(out);
     return -1;
+}
+
+static int use_pixels(Job *job, void *result) {
+    int64_t *size = result;
+    return read_pixels(job, &size[0], &size[1]);
+}
+
+uint8_t *image_read_png(const char *path, int channels, int64_t *width, int64_t *height,
+                        Error *err) {
+    Job job = {0};
+    int64_t size[2] = {0};
+    if (with_file(path, &job, err, use_pixels, size)) {
+        free(job.pixels);
+        return NULL;
+    }
+    *width = size[0];
+    *height = size[1];
+    if (channels == 1) /* Pillow's convert("L"): ITU-R 601 luma in 16 fractional bits */
+        for (int64_t i = 0; i < size[0] * size[1]; i++) {
+            const uint8_t *p = job.pixels + 3 * i;
+            job.pixels[i] = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
+        }
+    return job.pixels;
 }
 
 void image_info_free(ImageInfo *info) {
