@@ -13,6 +13,7 @@ rotary table (transformers casts both to float32). The rotation itself is upstre
 import torch
 import torch.nn.functional as F
 from transformers.activations import NewGELUActivation
+from transformers.masking_utils import sliding_window_causal_mask_function
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from common import Golden, draw, generator
@@ -215,6 +216,9 @@ def attention():
         ("grouped", 7, (9,), 4, 1, 6, "none", 1),
         ("own", 10, (10, 10), 2, 2, 8, "own", 1),
         ("own_grouped", 9, (9,), 6, 3, 4, "own", 1),
+        ("window", 17, (17,), 4, 2, 6, 5, 1),  # a number: causal with that sliding window
+        ("window_tiles", 150, (150,), 2, 1, 6, 70, 1),
+        ("window_wide", 10, (10, 10), 2, 2, 8, 12, 1),
     ]:
 
         def run(gen, to):
@@ -232,6 +236,9 @@ def attention():
                 key = split(k, kv_heads).repeat_interleave(repeats, 0)
                 value = split(v, kv_heads).repeat_interleave(repeats, 0)
                 visible = torch.eye(Lq, dtype=torch.bool) if mask == "own" else None
+                if isinstance(mask, int):
+                    sees = sliding_window_causal_mask_function(mask)
+                    visible = sees(0, 0, torch.arange(Lq)[:, None], torch.arange(Lq))
                 y = F.scaled_dot_product_attention(
                     split(i["q"][b], heads), key, value, attn_mask=visible, is_causal=mask == "causal"
                 )
@@ -244,7 +251,7 @@ def attention():
 
 def rope():
     g = Golden("ops_rope")
-    for name, L, heads, d, rotary, theta, position in [
+    for name, L, heads, d, rotary, theta, position, *factor in [
         ("llama", 7, 2, 8, 8, 10000.0, 0),
         ("phi", 5, 3, 12, 6, 10000.0, 0),
         ("offset", 4, 2, 10, 4, 10000.0, 13),
@@ -252,11 +259,14 @@ def rope():
         ("theta", 9, 1, 8, 8, 1e6, 100),
         ("row", 1, 1, 2, 2, 10000.0, 0),
         ("pairs", 70, 2, 4, 2, 10000.0, 1),
+        ("linear", 9, 2, 8, 8, 10000.0, 5, 2.5),
+        ("linear_long", 3, 2, 16, 16, 10000.0, 4090, 4.0),
     ]:
 
         def run(gen, to):
             x = draw(gen, L, heads * d)
             w = theta ** (-torch.arange(0, rotary, 2, dtype=torch.float64) / rotary)
+            w /= factor[0] if factor else 1
             angle = torch.arange(position, position + L, dtype=torch.float64)[:, None] * w
             angle = torch.cat([angle, angle], -1)
             q = to(x).view(1, L, heads, d).transpose(1, 2)
@@ -313,6 +323,7 @@ def elementwise():
             "sub": x - y,
             "scale": x * 0.3,
             "axpby": 0.3 * x + -1.7 * y,
+            "mul": x * y,
             "channels_last": x.permute(1, 2, 0).contiguous(),
             "channels_first": x.permute(2, 0, 1).contiguous(),
         }

@@ -1,68 +1,16 @@
-/* Family phi: loading, and one block with its sentence score and its word score. See llm.h.
- *
- * A phi block (transformers PhiDecoderLayer) runs attention and MLP in parallel under one norm:
- *     h = LayerNorm(x);   F(x) = x + Attention(h) + MLP(h)
- * so the residual branch, which is the score S, is Attention(h) + MLP(h), and sentence and word
- * score differ in the attention's mask alone. */
-#include "ref/llm.h"
+/* The LLM of any family: opening its directory, the embedding, and the way to the family's block.
+ * The block itself, which is what Algorithm 1 reads, is in llm_phi.c and llm_llama.c. See llm.h. */
+#include "ref/llm_family.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the block ------------------------------------------------------------------------------- */
-
-/* x [N, heads d] normed per head (qk_layernorm), if the model does that. */
-static Tensor head_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, int64_t heads,
-                        const Llm *llm) {
-    if (!w) return x;
-    int64_t rows = tensor_rows(x);
-    Tensor y = TENSOR_VIEW(x, rows * heads, llm->head_dim);
-    return TENSOR_VIEW(layer_norm(ctx, y, w, b, llm->norm_eps), rows, heads * llm->head_dim);
-}
-
-/* fc2(act(fc1(h))). h [N, D] -> [N, D] */
-static Tensor mlp(Context *ctx, const Llm *llm, const LlmBlock *b, Tensor h) {
-    ArenaMark mark = scope_begin(ctx);
-    Tensor y = linear(ctx, h, b->fc1_w, b->fc1_b);
-    y = llm->gelu_erf ? gelu(ctx, y) : gelu_new(ctx, y);
-    return scope_end(ctx, mark, linear(ctx, y, b->fc2_w, b->fc2_b));
-}
-
-/* W_o Attention(h), causal. h [N, D], v [N, kv_heads d] -> [1, N, D] */
-static Tensor causal_attention(Context *ctx, const Llm *llm, const LlmBlock *b, Tensor h,
-                               Tensor v) {
-    ArenaMark mark = scope_begin(ctx);
-    Tensor q =
-        head_norm(ctx, linear(ctx, h, b->q_w, b->q_b), b->q_norm_w, b->q_norm_b, llm->heads, llm);
-    Tensor k = head_norm(ctx, linear(ctx, h, b->k_w, b->k_b), b->k_norm_w, b->k_norm_b,
-                         llm->kv_heads, llm);
-    q = rope(ctx, q, llm->heads, llm->rotary, llm->rope_theta, 0);
-    k = rope(ctx, k, llm->kv_heads, llm->rotary, llm->rope_theta, 0);
-    q = TENSOR_VIEW(q, 1, tensor_rows(h), llm->heads * llm->head_dim);
-    Tensor y = attention(ctx, q, &k, &v, llm->heads, llm->kv_heads, MASK_CAUSAL);
-    return scope_end(ctx, mark, linear(ctx, y, b->dense_w, b->dense_b));
-}
-
-/* The word pass: the same h, hence the same value rows v; with one visible token the softmax is 1, so
- * that queries and keys play no part: W_o v. */
-static Tensor own_attention(Context *ctx, const Llm *llm, const LlmBlock *b, Tensor h, Tensor v) {
-    ArenaMark mark = scope_begin(ctx);
-    Tensor not_read = TENSOR_VIEW(h, 1, tensor_rows(h), llm->D);
-    Tensor y = attention(ctx, not_read, &v, &v, llm->heads, llm->kv_heads, MASK_OWN);
-    return scope_end(ctx, mark, linear(ctx, y, b->dense_w, b->dense_b));
-}
+static const LlmFamily *const families[] = {&llm_phi, &llm_llama, &llm_mistral};
+enum { FAMILIES = sizeof families / sizeof families[0] };
 
 LlmScores llm_block(Context *ctx, const Llm *llm, int64_t l, Tensor x) {
-    const LlmBlock *b = &llm->block[l];
-    Tensor h = layer_norm(ctx, x, b->norm_w, b->norm_b, llm->norm_eps);
-    Tensor v = linear(ctx, h, b->v_w, b->v_b);
-    Tensor m = mlp(ctx, llm, b, h);
-    Tensor rows = TENSOR_VIEW(causal_attention(ctx, llm, b, h, v), tensor_rows(x), llm->D);
-    Tensor own = TENSOR_VIEW(own_attention(ctx, llm, b, h, v), tensor_rows(x), llm->D);
-    Tensor s_sentence = add(ctx, rows, m);
-    Tensor s_word = add(ctx, own, m);
-    return (LlmScores){add(ctx, x, s_sentence), s_sentence, s_word};
+    return llm->kind->block(ctx, llm, &llm->block[l], x);
 }
 
 Tensor llm_embedding(Context *ctx, const Llm *llm, const int64_t *ids, int64_t n) {
@@ -81,31 +29,31 @@ Tensor llm_embedding(Context *ctx, const Llm *llm, const int64_t *ids, int64_t n
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* transformers wrote rope_theta and partial_rotary_factor at the top level until version 4 and
- * inside "rope_parameters" since version 5; both are read. */
-static void read_rope(Llm *llm, double *partial) {
+/* Newer transformers writes each layer's kind of attention. A model that mixes them is not of these
+ * families, though its config says so. */
+static void check_layer_types(const Llm *llm) {
     ModelDir *m = llm->files;
-    llm->rope_theta = config_double(m, "rope_theta", 10000.0);
-    *partial = config_double(m, "partial_rotary_factor", 0.5);
-    const cJSON *scaling = cJSON_GetObjectItemCaseSensitive(model_config(m), "rope_scaling");
-    const cJSON *rope = cJSON_GetObjectItemCaseSensitive(model_config(m), "rope_parameters");
-    for (const cJSON *item = cJSON_IsObject(rope) ? rope->child : NULL; item; item = item->next) {
-        if (strcmp(item->string, "rope_theta") == 0 && cJSON_IsNumber(item))
-            llm->rope_theta = item->valuedouble;
-        else if (strcmp(item->string, "partial_rotary_factor") == 0 && cJSON_IsNumber(item))
-            *partial = item->valuedouble;
-        else if (strcmp(item->string, "rope_type") != 0 || !cJSON_IsString(item) ||
-                 strcmp(item->valuestring, "default") != 0)
-            config_fail(m,
-                        "rope_parameters.%s: only rope_type \"default\", rope_theta and "
-                        "partial_rotary_factor are supported",
-                        item->string);
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(model_config(m), "layer_types"), *item;
+    const char *expected = llm->window ? "sliding_attention" : "full_attention";
+    if (!list || cJSON_IsNull(list)) return;
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) != llm->T) {
+        config_fail(m, "layer_types: expected a list of num_hidden_layers %lld names",
+                    (long long)llm->T);
+        return;
     }
-    if (scaling && !cJSON_IsNull(scaling))
-        config_fail(m, "rope_scaling: expected null (no other kind is supported for phi)");
+    cJSON_ArrayForEach(item, list) {
+        const char *found = cJSON_GetStringValue(item);
+        if (found && strcmp(found, expected) == 0) continue;
+        config_fail(m, "layer_types: expected \"%s\" in every layer, found %s%s%s", expected,
+                    found ? "\"" : "", found ? found : "no string", found ? "\"" : "");
+        return;
+    }
 }
 
 static void read_config(Llm *llm) {
+    /* Training, generation, bookkeeping; the rotary keys and layer_types, which are read by hand;
+     * pretraining_tp, which cuts the same products into slices; Llama-1's max_sequence_length, in
+     * place of which upstream reads max_position_embeddings. */
     static const char *const harmless[] = {"architectures",
                                            "attention_dropout",
                                            "auto_map",
@@ -119,9 +67,15 @@ static void read_config(Llm *llm) {
                                            "is_decoder",
                                            "is_encoder_decoder",
                                            "label2id",
+                                           "layer_types",
+                                           "max_sequence_length",
+                                           "output_attentions",
+                                           "output_hidden_states",
                                            "pad_token_id",
+                                           "pretraining_tp",
                                            "problem_type",
                                            "resid_pdrop",
+                                           "return_dict",
                                            "rope_parameters",
                                            "rope_scaling",
                                            "sep_token_id",
@@ -129,73 +83,36 @@ static void read_config(Llm *llm) {
                                            "torch_dtype",
                                            "transformers_version",
                                            "use_cache",
-                                           "output_attentions",
-                                           "output_hidden_states",
-                                           "return_dict",
                                            NULL};
     ModelDir *m = llm->files;
-    const char *family = config_string(m, "model_type", "(none)");
-    if (strcmp(family, "phi") != 0) {
-        config_fail(m, "model_type: expected \"phi\" (the LLM family supported), found \"%s\"",
-                    family);
+    llm->family = config_string(m, "model_type", "(none)");
+    for (int i = 0; i < FAMILIES; i++)
+        if (strcmp(llm->family, families[i]->model_type) == 0) llm->kind = families[i];
+    if (!llm->kind) {
+        config_fail(m,
+                    "model_type: expected \"phi\", \"llama\" or \"mistral\" (the LLM families "
+                    "supported), found \"%s\"",
+                    llm->family);
         return;
     }
-    llm->family = "phi";
-    llm->D = config_int(m, "hidden_size", 2048, 1, 1 << 20);
-    llm->T = config_int(m, "num_hidden_layers", 24, 1, 4096);
-    llm->vocabulary = config_int(m, "vocab_size", 51200, 1, INT32_MAX);
-    llm->intermediate = config_int(m, "intermediate_size", 8192, 1, 1 << 24);
-    llm->max_positions = config_int(m, "max_position_embeddings", 2048, 1, INT32_MAX);
-    llm->heads = config_int(m, "num_attention_heads", 32, 1, 1 << 16);
-    llm->kv_heads = config_int(m, "num_key_value_heads", llm->heads, 1, 1 << 16);
-    llm->norm_eps = config_double(m, "layer_norm_eps", 1e-5);
-    if (llm->D % llm->heads || llm->heads % llm->kv_heads)
-        config_fail(m,
-                    "num_attention_heads %lld must divide hidden_size %lld and be a multiple of "
-                    "num_key_value_heads %lld",
-                    (long long)llm->heads, (long long)llm->D, (long long)llm->kv_heads);
-    llm->head_dim = llm->D / llm->heads;
-    const char *act = config_string(m, "hidden_act", "gelu_new");
-    llm->gelu_erf = strcmp(act, "gelu") == 0;
-    if (!llm->gelu_erf && strcmp(act, "gelu_new") != 0)
-        config_fail(m, "hidden_act: expected \"gelu_new\" or \"gelu\", found \"%s\"", act);
-    double partial;
-    read_rope(llm, &partial);
-    llm->rotary = (int64_t)((double)llm->head_dim * partial);
-    if (!(partial > 0 && partial <= 1) || llm->rotary < 2 || llm->rotary % 2)
-        config_fail(m,
-                    "partial_rotary_factor %g rotates %lld of %lld features; expected an even "
-                    "number from 2 on",
-                    partial, (long long)llm->rotary, (long long)llm->head_dim);
-    if (!(llm->rope_theta > 0)) config_fail(m, "rope_theta: expected a positive number");
+    llm->kind->read_config(llm);
+    check_layer_types(llm);
     config_refuse_unknown(m, harmless);
 }
 
-static void take_block(Llm *llm, const char *prefix, int64_t l, bool qk_norm) {
+static void take_tensors(Llm *llm) {
     ModelDir *m = llm->files;
-    LlmBlock *b = &llm->block[l];
-    int64_t D = llm->D, I = llm->intermediate, d = llm->head_dim, kv = llm->kv_heads * d;
+    /* PhiForCausalLM saves "model.layers...", PhiModel alone "layers..."; the others likewise. */
+    const char *prefix = model_has(m, "embed_tokens.weight") ? "" : "model.";
     char at[64];
-    snprintf(at, sizeof at, "%slayers.%lld.", prefix, (long long)l);
-    b->norm_w = model_take(m, SHAPE(D), "%sinput_layernorm.weight", at);
-    b->norm_b = model_take(m, SHAPE(D), "%sinput_layernorm.bias", at);
-    b->q_w = model_take(m, SHAPE(D, D), "%sself_attn.q_proj.weight", at);
-    b->q_b = model_take(m, SHAPE(D), "%sself_attn.q_proj.bias", at);
-    b->k_w = model_take(m, SHAPE(kv, D), "%sself_attn.k_proj.weight", at);
-    b->k_b = model_take(m, SHAPE(kv), "%sself_attn.k_proj.bias", at);
-    b->v_w = model_take(m, SHAPE(kv, D), "%sself_attn.v_proj.weight", at);
-    b->v_b = model_take(m, SHAPE(kv), "%sself_attn.v_proj.bias", at);
-    b->dense_w = model_take(m, SHAPE(D, D), "%sself_attn.dense.weight", at);
-    b->dense_b = model_take(m, SHAPE(D), "%sself_attn.dense.bias", at);
-    b->fc1_w = model_take(m, SHAPE(I, D), "%smlp.fc1.weight", at);
-    b->fc1_b = model_take(m, SHAPE(I), "%smlp.fc1.bias", at);
-    b->fc2_w = model_take(m, SHAPE(D, I), "%smlp.fc2.weight", at);
-    b->fc2_b = model_take(m, SHAPE(D), "%smlp.fc2.bias", at);
-    if (!qk_norm) return;
-    b->q_norm_w = model_take(m, SHAPE(d), "%sself_attn.q_layernorm.weight", at);
-    b->q_norm_b = model_take(m, SHAPE(d), "%sself_attn.q_layernorm.bias", at);
-    b->k_norm_w = model_take(m, SHAPE(d), "%sself_attn.k_layernorm.weight", at);
-    b->k_norm_b = model_take(m, SHAPE(d), "%sself_attn.k_layernorm.bias", at);
+    llm->embedding = model_take(m, SHAPE(llm->vocabulary, llm->D), "%sembed_tokens.weight", prefix);
+    for (int64_t l = 0; l < llm->T; l++) {
+        snprintf(at, sizeof at, "%slayers.%lld.", prefix, (long long)l);
+        llm->kind->take_block(llm, &llm->block[l], at);
+    }
+    snprintf(at, sizeof at, "%s%s", prefix, llm->kind->final_norm);
+    model_ignore(m, at);
+    model_ignore(m, "lm_head.");
 }
 
 Llm *llm_load(const char *dir, Error *err) {
@@ -205,25 +122,14 @@ Llm *llm_load(const char *dir, Error *err) {
         return NULL;
     }
     llm->files = model_open(dir, err);
-    bool qk_norm = false;
-    if (llm->files) {
-        qk_norm = config_bool(llm->files, "qk_layernorm", false);
-        read_config(llm);
-    }
+    if (llm->files) read_config(llm);
     if (!llm->files || model_failed(llm->files)) goto failed;
     llm->block = calloc((size_t)llm->T, sizeof *llm->block);
     if (!llm->block) {
         fail(err, "out of memory loading %s", dir);
         goto failed;
     }
-    /* PhiForCausalLM saves "model.layers...", PhiModel alone "layers...". */
-    const char *prefix = model_has(llm->files, "embed_tokens.weight") ? "" : "model.";
-    llm->embedding =
-        model_take(llm->files, SHAPE(llm->vocabulary, llm->D), "%sembed_tokens.weight", prefix);
-    for (int64_t l = 0; l < llm->T; l++) take_block(llm, prefix, l, qk_norm);
-    model_ignore(llm->files, "model.final_layernorm.");
-    model_ignore(llm->files, "final_layernorm.");
-    model_ignore(llm->files, "lm_head.");
+    take_tensors(llm);
     if (model_finish(llm->files) == 0) return llm;
 failed:
     llm_free(llm);

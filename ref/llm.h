@@ -7,38 +7,52 @@
  *         x = s.x_next;                                            // x^{t-1} = F_t(x^t)
  *     }
  *
- * Family phi (Phi-1, Phi-1.5, Phi-2): transformers PhiForCausalLM. The final norm and the head are
- * not used by the method and not loaded. */
+ * Families, by config.json's model_type:
+ *     phi            Phi-1, Phi-1.5, Phi-2                transformers PhiForCausalLM    llm_phi.c
+ *     llama          Llama-1 and -2, Vicuna, TinyLlama    LlamaForCausalLM               llm_llama.c
+ *     mistral        Mistral-7B                           MistralForCausalLM             llm_llama.c
+ * The final norm and the head are not used by the method and not loaded. */
 #ifndef LLMDIFF_LLM_H
 #define LLMDIFF_LLM_H
 
 #include "tensor/tensor.h"
 #include "weights/model_dir.h"
 
+/* NULL: this model, or its family, has none. d is the width of a head. */
 typedef struct LlmBlock {
-    const Weight *norm_w, *norm_b;       /* [D]          input_layernorm */
-    const Weight *q_w, *q_b;             /* [D, D]       self_attn.q_proj */
-    const Weight *k_w, *k_b, *v_w, *v_b; /* [kv_heads d, D] */
-    const Weight *q_norm_w, *q_norm_b;   /* [d]          q_layernorm, or NULL */
-    const Weight *k_norm_w, *k_norm_b;   /* [d]          k_layernorm, or NULL */
-    const Weight *dense_w, *dense_b;     /* [D, D]       self_attn.dense: W_o */
-    const Weight *fc1_w, *fc1_b;         /* [I, D]       mlp.fc1 */
-    const Weight *fc2_w, *fc2_b;         /* [D, I]       mlp.fc2 */
+    const Weight *norm_w, *norm_b;       /* [D]              input_layernorm */
+    const Weight *q_w, *q_b;             /* [heads d, D]     self_attn.q_proj */
+    const Weight *k_w, *k_b, *v_w, *v_b; /* [kv_heads d, D]  self_attn.k_proj, v_proj */
+    const Weight *out_w, *out_b;         /* [D, heads d]     W_o: self_attn.dense or o_proj */
+    /* phi */
+    const Weight *q_norm_w, *q_norm_b; /* [d]              self_attn.q_layernorm */
+    const Weight *k_norm_w, *k_norm_b; /* [d]              self_attn.k_layernorm */
+    const Weight *fc1_w, *fc1_b;       /* [I, D]           mlp.fc1 */
+    const Weight *fc2_w, *fc2_b;       /* [D, I]           mlp.fc2 */
+    /* llama */
+    const Weight *mlp_norm_w;      /* [D]              post_attention_layernorm */
+    const Weight *gate_w, *gate_b; /* [I, D]           mlp.gate_proj */
+    const Weight *up_w, *up_b;     /* [I, D]           mlp.up_proj */
+    const Weight *down_w, *down_b; /* [D, I]           mlp.down_proj */
 } LlmBlock;
 
 typedef struct Llm {
     ModelDir *files;
-    const char *family; /* "phi" */
-    int64_t T;          /* blocks: num_hidden_layers */
-    int64_t D;          /* hidden_size */
+    const struct LlmFamily *kind; /* llm_family.h */
+    const char *family;           /* "phi", "llama" or "mistral" */
+    int64_t T;                    /* blocks: num_hidden_layers */
+    int64_t D;                    /* hidden_size */
     int64_t vocabulary, max_positions;
     int64_t heads, kv_heads, head_dim;
     int64_t intermediate;
-    int64_t rotary; /* features of each head that are rotated: partial_rotary_factor * head_dim */
-    double rope_theta, norm_eps;
-    bool gelu_erf;           /* hidden_act "gelu" in place of "gelu_new" */
-    const Weight *embedding; /* [vocabulary, D] */
-    LlmBlock *block;         /* [T] */
+    int64_t window; /* keys a query sees, its own included; 0: all before it. mistral */
+    int64_t rotary; /* features of each head that are rotated */
+    double rope_theta, rope_factor, norm_eps;
+    bool gelu_erf;            /* phi: hidden_act "gelu" in place of "gelu_new" */
+    bool qk_norm;             /* phi: qk_layernorm */
+    bool attn_bias, mlp_bias; /* llama: attention_bias, mlp_bias */
+    const Weight *embedding;  /* [vocabulary, D] */
+    LlmBlock *block;          /* [T] */
 } Llm;
 
 /* x^{t-1} = F_t(x^t) and the two scores, all [N, D]:

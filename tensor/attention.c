@@ -3,7 +3,9 @@
  *
  * One task is one head of one batch element and 64 of its queries: two products and a softmax over
  * scores [64, Lk] that no other task needs, so all scores are never in memory. Heads are columns of
- * the row, reached through the row stride: nothing is transposed or copied. */
+ * the row, reached through the row stride: nothing is transposed or copied.
+ *
+ * A sliding window adds a lower end to what a causal query sees, and to the keys a tile touches. */
 #include "tensor/tensor.h"
 
 #include <assert.h>
@@ -13,19 +15,27 @@
 
 #define QUERIES 64
 #define GRAIN ((int64_t)1 << 20) /* multiply-adds per thread that are worth waking it */
+#define NO_WINDOW INT64_MAX
 
 /* One head of n queries starting at query `first`. ld*: distance between rows. */
 static void attend(const real *q, const real *k, const real *v, real *out, real *scores,
                    int64_t first, int64_t n, int64_t Lk, int64_t d, int64_t ldq, int64_t ldk,
-                   AttentionMask mask) {
-    /* Keys after the tile's last query are masked for all of the tile. */
-    const int64_t keys = mask == MASK_CAUSAL ? first + n : Lk;
+                   AttentionMask mask, int64_t window) {
+    /* Keys after the tile's last query, and those that its first no longer sees, are masked for all
+     * of the tile. */
+    const int64_t start = first >= window ? first - window + 1 : 0;
+    const int64_t keys = (mask == MASK_CAUSAL ? first + n : Lk) - start;
+    k += start * ldk;
+    v += start * ldk;
     gemm_tile(true, n, keys, d, (real)(1 / sqrt((double)d)), q, ldq, k, ldk, scores, keys);
     for (int64_t i = 0; i < n; i++) {
         real *row = scores + i * keys;
-        const int64_t seen = mask == MASK_CAUSAL ? first + i + 1 : keys;
-        softmax_row(row, seen);
-        for (int64_t j = seen; j < keys; j++) row[j] = 0;
+        const int64_t query = first + i; /* sees the keys start + from .. start + to - 1 */
+        const int64_t from = query >= window ? query - window + 1 - start : 0;
+        const int64_t to = mask == MASK_CAUSAL ? query + 1 - start : keys;
+        softmax_row(row + from, to - from);
+        for (int64_t j = 0; j < from; j++) row[j] = 0;
+        for (int64_t j = to; j < keys; j++) row[j] = 0;
     }
     gemm_tile(false, n, d, keys, 1, scores, keys, v, ldk, out, ldq);
 }
@@ -42,8 +52,8 @@ static Tensor own_values(Tensor y, const Tensor *v, int64_t heads, int64_t kv_he
     return y;
 }
 
-Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
-                 int64_t kv_heads, AttentionMask mask) {
+static Tensor masked(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
+                     int64_t kv_heads, AttentionMask mask, int64_t window) {
     if (ctx->error.set) return (Tensor){0};
     assert(q.ndim == 3 && q.dim[2] % heads == 0 && heads % kv_heads == 0);
     const int64_t B = q.dim[0], Lq = q.dim[1], C = q.dim[2], d = C / heads, width = kv_heads * d;
@@ -72,8 +82,19 @@ Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64
         const int64_t at = (b * Lq + first) * C + h * d, group = h / (heads / kv_heads) * d;
         attend(q.data + at, k[b].data + group, v[b].data + group, y.data + at,
                scratch + omp_get_thread_num() * QUERIES * longest, first, n, k[b].dim[0], d, C,
-               width, mask);
+               width, mask, window);
     }
     arena_release(&ctx->arena, mark);
     return y;
+}
+
+Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
+                 int64_t kv_heads, AttentionMask mask) {
+    return masked(ctx, q, k, v, heads, kv_heads, mask, NO_WINDOW);
+}
+
+Tensor attention_window(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
+                        int64_t kv_heads, int64_t window) {
+    assert(window >= 1);
+    return masked(ctx, q, k, v, heads, kv_heads, MASK_CAUSAL, window);
 }

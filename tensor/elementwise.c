@@ -36,6 +36,19 @@ Tensor sub(Context *ctx, Tensor a, Tensor b) {
     return y;
 }
 
+/* y = a * b */
+Tensor mul(Context *ctx, Tensor a, Tensor b) {
+    if (ctx->error.set) return (Tensor){0};
+    assert(same_shape(a, b));
+    Tensor y = tensor_new(ctx, a.ndim, a.dim);
+    if (ctx->error.set) return (Tensor){0};
+    const int64_t n = tensor_numel(a);
+    const int threads = parallel_threads(ctx, n / GRAIN);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < n; i++) y.data[i] = a.data[i] * b.data[i];
+    return y;
+}
+
 /* y = s a */
 Tensor scale(Context *ctx, Tensor a, double s) {
     if (ctx->error.set) return (Tensor){0};

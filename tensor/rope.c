@@ -2,7 +2,8 @@
  * x [L, heads * d]; the first `rotary` features of each head turn, the rest pass through:
  *     y[j]            = x[j] cos(m w_j)            - x[j + rotary/2] sin(m w_j)
  *     y[j + rotary/2] = x[j + rotary/2] cos(m w_j) + x[j] sin(m w_j)
- * with m = position + row and w_j = theta^(-2j/rotary).
+ * with m = position + row and w_j = theta^(-2j/rotary) / factor: linear scaling, which is upstream's
+ * _compute_linear_scaling_rope_parameters, squeezes `factor` positions into the space of one.
  *
  * Angles, sines and cosines are double in both builds and rounded once: at m = 2000 an angle
  * computed in float is off by 1e-4, as upstream's float32 tables are. */
@@ -14,7 +15,8 @@
 
 #define GRAIN 1024 /* angles per thread that are worth waking it */
 
-Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, int64_t position) {
+Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, double factor,
+            int64_t position) {
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim == 2 && x.dim[1] % heads == 0);
     const int64_t L = x.dim[0], d = x.dim[1] / heads, half = rotary / 2;
@@ -26,7 +28,7 @@ Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta,
 #pragma omp parallel for num_threads(threads)
     for (int64_t row = 0; row < L; row++)
         for (int64_t j = 0; j < half; j++) {
-            const double w = pow(theta, -2 * (double)j / (double)rotary);
+            const double w = pow(theta, -2 * (double)j / (double)rotary) / factor;
             const double angle = (double)(position + row) * w;
             const real cosine = (real)cos(angle), sine = (real)sin(angle);
             for (int64_t h = 0; h < heads; h++) {

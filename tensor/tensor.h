@@ -199,16 +199,22 @@ typedef enum AttentionMask {
  * Cut into tiles of queries: scores of one tile and head only are ever in memory. */
 Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
                  int64_t kv_heads, AttentionMask mask);
+/* Causal, and no further back than a sliding window: query i sees the `window` keys that end with
+ * its own, i - window + 1 .. i (all up to i while there are fewer).
+ * transformers sliding_window_causal_mask_function */
+Tensor attention_window(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
+                        int64_t kv_heads, int64_t window);
 
 /* ---- rope.c ---------------------------------------------------------------------------------- */
 
 /* Rotary position embedding in the half-split layout (transformers rotate_half), on the first
  * `rotary` of each head's d features, the rest unchanged. With m = position + row,
- * w_j = theta^(-2j/rotary), j < rotary/2:
+ * w_j = theta^(-2j/rotary) / factor, j < rotary/2 (factor: linear scaling, 1 for none):
  *     y[j] = x[j] cos(m w_j) - x[j + rotary/2] sin(m w_j)
  *     y[j + rotary/2] = x[j + rotary/2] cos(m w_j) + x[j] sin(m w_j)
  * x [L, heads * d] -> the same shape */
-Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, int64_t position);
+Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, double factor,
+            int64_t position);
 
 /* ---- embedding.c ----------------------------------------------------------------------------- */
 
@@ -225,6 +231,7 @@ Tensor resize_nearest(Context *ctx, Tensor x, int64_t height, int64_t width);
 
 Tensor add(Context *ctx, Tensor a, Tensor b); /* a + b, same shape */
 Tensor sub(Context *ctx, Tensor a, Tensor b); /* a - b */
+Tensor mul(Context *ctx, Tensor a, Tensor b); /* a * b, element by element */
 Tensor scale(Context *ctx, Tensor a, double s);
 /* y = s a + t b, same shape */
 Tensor axpby(Context *ctx, double s, Tensor a, double t, Tensor b);

@@ -198,8 +198,9 @@ static void shapes_that_disagree_with_the_config(void **state) {
 static void an_unknown_family(void **state) {
     (void)state;
     edit("@/p/llm/config.json", "\"model_type\": \"phi\"", "\"model_type\": \"gpt2\"");
-    refused_by(DRAW("-s", "1"), "@/p/llm/config.json: model_type: expected \"phi\" (the LLM family "
-                                "supported), found \"gpt2\"");
+    refused_by(DRAW("-s", "1"),
+               "@/p/llm/config.json: model_type: expected \"phi\", \"llama\" or \"mistral\" (the "
+               "LLM families supported), found \"gpt2\"");
     assert_error_holds(RUN("info", "@/p/llm"), 1, "found \"gpt2\"");
 }
 

@@ -148,7 +148,7 @@ static void the_mlp_cancels(void **state) {
     LlmScores s = llm_block(&w->ctx, w->pack.llm, 0, x);
     Tensor delta = sub(&w->ctx, s.s_sentence, s.s_word);
     const Weight *bias = b->fc2_b;
-    b->fc2_b = b->dense_b;
+    b->fc2_b = b->out_b;
     LlmScores moved = llm_block(&w->ctx, w->pack.llm, 0, x);
     b->fc2_b = bias;
     assert_true(largest(s.s_word.data, moved.s_word.data, tensor_numel(x)) > 1e-3);

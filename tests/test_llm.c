@@ -120,10 +120,10 @@ static void an_embedding_that_is_not_finite_is_named(void **state) {
     Weight g = {.data = values, .dtype = DTYPE_F32, .ndim = 1, .dim = {2, 1, 1, 1}};
     float *broken = calloc((size_t)llm->D, sizeof *broken);
     broken[3] = (float)NAN;
-    Weight bias = *llm->block[1].dense_b;
+    Weight bias = *llm->block[1].out_b;
     bias.data = broken;
     bias.dtype = DTYPE_F32;
-    llm->block[1].dense_b = &bias;
+    llm->block[1].out_b = &bias;
     Settings quiet = settings_default();
     quiet.noise = false;
     int64_t ids[2] = {1, 2};

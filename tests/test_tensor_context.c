@@ -198,7 +198,7 @@ static void test_failed_context_computes_nothing(void **state) {
     assert_null(geglu(&ctx, none).data);
     assert_null(softmax(&ctx, none).data);
     assert_null(attention(&ctx, none, &none, &none, 1, 1, MASK_NONE).data);
-    assert_null(rope(&ctx, none, 1, 2, 1e4, 0).data);
+    assert_null(rope(&ctx, none, 1, 2, 1e4, 1, 0).data);
     assert_null(embedding(&ctx, &id, 1, &w.w).data);
     assert_null(resize_nearest(&ctx, none, 2, 2).data);
     assert_null(add(&ctx, none, none).data);

@@ -9,8 +9,8 @@ typedef struct Case {
     const char *golden, *prefix;
     Tensor (*run)(Context *ctx, Golden *g, const struct Case *c);
     Conv2d conv;
-    double eps, theta;
-    int64_t groups, heads, kv_heads, rotary, position, height, width;
+    double eps, theta, factor;
+    int64_t groups, heads, kv_heads, rotary, position, height, width, window;
     AttentionMask mask;
 } Case;
 
@@ -101,11 +101,12 @@ static Tensor run_attention(Context *ctx, Golden *g, const Case *c) {
         snprintf(name, sizeof name, "v.%d", (int)b);
         v[b] = input(ctx, g, c, name);
     }
+    if (c->window) return attention_window(ctx, q, k, v, c->heads, c->kv_heads, c->window);
     return attention(ctx, q, k, v, c->heads, c->kv_heads, c->mask);
 }
 
 static Tensor run_rope(Context *ctx, Golden *g, const Case *c) {
-    return rope(ctx, input(ctx, g, c, "x"), c->heads, c->rotary, c->theta, c->position);
+    return rope(ctx, input(ctx, g, c, "x"), c->heads, c->rotary, c->theta, c->factor, c->position);
 }
 
 static Tensor run_embedding(Context *ctx, Golden *g, const Case *c) {
@@ -135,6 +136,7 @@ static void test_elementwise(void **state) {
     Tensor a = golden_tensor(g, &ctx, "two/a"), b = golden_tensor(g, &ctx, "two/b");
     golden_check(g, "two/add", add(&ctx, a, b), OPERATOR);
     golden_check(g, "two/sub", sub(&ctx, a, b), OPERATOR);
+    golden_check(g, "two/mul", mul(&ctx, a, b), OPERATOR);
     golden_check(g, "two/scale", scale(&ctx, a, 0.3), OPERATOR);
     golden_check(g, "two/axpby", axpby(&ctx, 0.3, a, -1.7, b), OPERATOR);
     golden_check(g, "two/channels_last", channels_last(&ctx, a), OPERATOR);
@@ -158,8 +160,12 @@ static void test_elementwise(void **state) {
 #define CONV2D(name, ...) CASE("conv2d", conv2d, name, .conv = {__VA_ARGS__})
 #define ATTENTION(name, n, kv, m)                                                                  \
     CASE("attention", attention, name, .heads = n, .kv_heads = kv, .mask = m)
+#define WINDOW(name, n, kv, size)                                                                  \
+    CASE("attention", attention, name, .heads = n, .kv_heads = kv, .window = size)
 #define ROPE(name, n, r, t, at)                                                                    \
-    CASE("rope", rope, name, .heads = n, .rotary = r, .theta = t, .position = at)
+    CASE("rope", rope, name, .heads = n, .rotary = r, .theta = t, .factor = 1, .position = at)
+#define ROPE_LINEAR(name, n, r, t, f, at)                                                          \
+    CASE("rope", rope, name, .heads = n, .rotary = r, .theta = t, .factor = f, .position = at)
 #define RESIZE(name, h, w) CASE("resample", resize_nearest, name, .height = h, .width = w)
 
 int main(void) {
@@ -230,6 +236,9 @@ int main(void) {
         ATTENTION("grouped", 4, 1, MASK_NONE),
         ATTENTION("own", 2, 2, MASK_OWN),
         ATTENTION("own_grouped", 6, 3, MASK_OWN),
+        WINDOW("window", 4, 2, 5),
+        WINDOW("window_tiles", 2, 1, 70),
+        WINDOW("window_wide", 2, 2, 12),
         ROPE("llama", 2, 8, 1e4, 0),
         ROPE("phi", 3, 6, 1e4, 0),
         ROPE("offset", 2, 4, 1e4, 13),
@@ -237,6 +246,8 @@ int main(void) {
         ROPE("theta", 1, 8, 1e6, 100),
         ROPE("row", 1, 2, 1e4, 0),
         ROPE("pairs", 2, 2, 1e4, 1),
+        ROPE_LINEAR("linear", 2, 8, 1e4, 2.5, 5),
+        ROPE_LINEAR("linear_long", 2, 16, 1e4, 4, 4090),
         CASE("embedding", embedding, "f32", .theta = 1),
         CASE("embedding", embedding, "f16", .theta = 1),
         CASE("embedding", embedding, "bf16", .theta = 1),

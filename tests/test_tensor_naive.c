@@ -162,7 +162,7 @@ static void test_conv_1x1_is_linear(void **state) {
 /* ---- attention ----------------------------------------------------------------------------------- */
 
 static void check_attention(int64_t B, int64_t Lq, int64_t Lk, int64_t heads, int64_t kv_heads,
-                            int64_t d, AttentionMask mask) {
+                            int64_t d, AttentionMask mask, int64_t window) {
     Context ctx = {.threads = 2};
     Tensor q = filled(TENSOR_NEW(&ctx, B, Lq, heads * d), 1), k[3], v[3];
     for (int64_t b = 0; b < B; b++) { /* each element has its own number of keys */
@@ -170,7 +170,8 @@ static void check_attention(int64_t B, int64_t Lq, int64_t Lk, int64_t heads, in
         k[b] = filled(TENSOR_NEW(&ctx, keys, kv_heads * d), (uint64_t)(10 + b));
         v[b] = filled(TENSOR_NEW(&ctx, keys, kv_heads * d), (uint64_t)(20 + b));
     }
-    Tensor y = attention(&ctx, q, k, v, heads, kv_heads, mask);
+    Tensor y = window ? attention_window(&ctx, q, k, v, heads, kv_heads, window)
+                      : attention(&ctx, q, k, v, heads, kv_heads, mask);
     assert_context_ok(&ctx);
     double *p = malloc((size_t)(Lk + Lq + 9) * sizeof *p);
     assert_non_null(p);
@@ -179,7 +180,8 @@ static void check_attention(int64_t B, int64_t Lq, int64_t Lk, int64_t heads, in
             for (int64_t h = 0; h < heads; h++) {
                 const int64_t column = h / (heads / kv_heads) * d, width = kv_heads * d;
                 const real *row = q.data + (b * Lq + i) * heads * d + h * d;
-                const int64_t from = mask == MASK_OWN ? i : 0;
+                const int64_t last_unseen = window ? i - window : -1;
+                const int64_t from = mask == MASK_OWN ? i : last_unseen < 0 ? 0 : last_unseen + 1;
                 const int64_t to = mask == MASK_NONE ? k[b].dim[0] : i + 1;
                 double sum = 0;
                 for (int64_t j = from; j < to; j++) {
@@ -204,27 +206,50 @@ static void test_attention_grid(void **state) {
     const int64_t Lq[] = {1, 2, 63, 64, 65, 130}, Lk[] = {1, 5, 77, 131};
     for (size_t i = 0; i < sizeof Lq / sizeof *Lq; i++)
         for (size_t j = 0; j < sizeof Lk / sizeof *Lk; j++)
-            check_attention(2, Lq[i], Lk[j], 2, 2, 5, MASK_NONE);
+            check_attention(2, Lq[i], Lk[j], 2, 2, 5, MASK_NONE, 0);
 }
 
 static void test_attention_causal_grid(void **state) {
     (void)state;
     const int64_t L[] = {1, 2, 17, 63, 64, 65, 129};
     for (size_t i = 0; i < sizeof L / sizeof *L; i++)
-        check_attention(2, L[i], L[i], 4, 2, 6, MASK_CAUSAL);
+        check_attention(2, L[i], L[i], 4, 2, 6, MASK_CAUSAL, 0);
+}
+
+/* Windows around the tile of 64 queries and around the length. */
+static void test_attention_window_grid(void **state) {
+    (void)state;
+    const int64_t L[] = {1, 2, 17, 64, 65, 200}, window[] = {1, 2, 5, 63, 64, 65, 128, 199, 1000};
+    for (size_t i = 0; i < sizeof L / sizeof *L; i++)
+        for (size_t j = 0; j < sizeof window / sizeof *window; j++)
+            check_attention(2, L[i], L[i], 4, 2, 3, MASK_CAUSAL, window[j]);
+}
+
+/* A window as wide as the prompt is no window, and a window of 1 sees the token alone. */
+static void test_attention_window_limits(void **state) {
+    (void)state;
+    enum { L = 100, C = 12 };
+    Context ctx = {.threads = 2};
+    Tensor q = filled(TENSOR_NEW(&ctx, 1, L, C), 1), k = filled(TENSOR_NEW(&ctx, L, C), 2);
+    Tensor v = filled(TENSOR_NEW(&ctx, L, C), 3);
+    assert_same_bytes(attention_window(&ctx, q, &k, &v, 3, 3, L),
+                      attention(&ctx, q, &k, &v, 3, 3, MASK_CAUSAL));
+    assert_same_bytes(attention_window(&ctx, q, &k, &v, 3, 3, 1),
+                      attention(&ctx, q, &k, &v, 3, 3, MASK_OWN));
+    context_free(&ctx);
 }
 
 static void test_attention_own_grid(void **state) {
     (void)state;
     const int64_t L[] = {1, 17, 65};
     for (size_t i = 0; i < sizeof L / sizeof *L; i++)
-        check_attention(2, L[i], L[i], 6, 2, 3, MASK_OWN);
+        check_attention(2, L[i], L[i], 6, 2, 3, MASK_OWN, 0);
 }
 
 static void test_attention_grouped(void **state) {
     (void)state;
     for (int64_t kv_heads = 1; kv_heads <= 8; kv_heads *= 2)
-        check_attention(3, 10, 12, 8, kv_heads, 4, MASK_NONE);
+        check_attention(3, 10, 12, 8, kv_heads, 4, MASK_NONE, 0);
 }
 
 /* A token's output doesn't change when those after it do. */
@@ -297,13 +322,28 @@ static void test_layouts_are_inverse(void **state) {
     context_free(&ctx);
 }
 
+/* Linear scaling: every third row at factor 3 stands where all rows stand at factor 1, to the
+ * rounding of w / 3 * 3. */
+static void test_rope_factor(void **state) {
+    (void)state;
+    Context ctx = {.threads = 2};
+    Tensor x = TENSOR_NEW(&ctx, 13, 8), same = TENSOR_NEW(&ctx, 5, 8);
+    for (int64_t i = 0; i < 13 * 8; i++) x.data[i] = (real)(i % 8 + 1);
+    memcpy(same.data, x.data, 5 * 8 * sizeof(real));
+    Tensor slow = rope(&ctx, x, 1, 8, 1e4, 3, 0), plain = rope(&ctx, same, 1, 8, 1e4, 1, 0);
+    for (int64_t row = 0; row < 5; row++)
+        for (int64_t j = 0; j < 8; j++)
+            assert_near(slow.data[3 * row * 8 + j], (double)plain.data[row * 8 + j], 16);
+    context_free(&ctx);
+}
+
 /* Position enters as m alone: rows 0 .. 9 at position 5 are rows 5 .. 14 at position 0. */
 static void test_rope_offset(void **state) {
     (void)state;
     Context ctx = {.threads = 2};
     Tensor x = filled(TENSOR_NEW(&ctx, 15, 24), 1);
-    Tensor all = rope(&ctx, x, 2, 8, 1e4, 0);
-    Tensor late = rope(&ctx, (Tensor){x.data + 5 * 24, 2, {10, 24, 1, 1}}, 2, 8, 1e4, 5);
+    Tensor all = rope(&ctx, x, 2, 8, 1e4, 1, 0);
+    Tensor late = rope(&ctx, (Tensor){x.data + 5 * 24, 2, {10, 24, 1, 1}}, 2, 8, 1e4, 1, 5);
     assert_memory_equal(late.data, all.data + 5 * 24, 10 * 24 * sizeof(real));
     assert_memory_equal(all.data, x.data, 24 * sizeof(real)); /* position 0 turns nothing */
     context_free(&ctx);
@@ -322,6 +362,8 @@ int main(void) {
         cmocka_unit_test(test_conv_1x1_is_linear),
         cmocka_unit_test(test_attention_grid),
         cmocka_unit_test(test_attention_causal_grid),
+        cmocka_unit_test(test_attention_window_grid),
+        cmocka_unit_test(test_attention_window_limits),
         cmocka_unit_test(test_attention_own_grid),
         cmocka_unit_test(test_attention_grouped),
         cmocka_unit_test(test_attention_causal_is_causal),
@@ -330,6 +372,7 @@ int main(void) {
         cmocka_unit_test(test_activations_at_the_ends),
         cmocka_unit_test(test_layouts_are_inverse),
         cmocka_unit_test(test_rope_offset),
+        cmocka_unit_test(test_rope_factor),
     };
     return cmocka_run_group_tests_name("tensor against plain loops", tests, NULL, NULL);
 }

@@ -82,12 +82,14 @@ OPERATOR_IS(geglu, geglu(c, in->map))
 OPERATOR_IS(softmax, softmax(c, in->map))
 OPERATOR_IS(attention, attention(c, in->rows, in->keys, in->values, 4, 4, MASK_NONE))
 OPERATOR_IS(attention_causal, attention(c, in->rows, in->keys, in->values, 4, 4, MASK_CAUSAL))
+OPERATOR_IS(attention_window, attention_window(c, in->rows, in->keys, in->values, 4, 4, 70))
 OPERATOR_IS(attention_own, attention(c, in->rows, in->keys, in->values, 4, 4, MASK_OWN))
-OPERATOR_IS(rope, rope(c, in->keys[0], 4, 8, 1e4, 3))
+OPERATOR_IS(rope, rope(c, in->keys[0], 4, 8, 1e4, 2.5, 3))
 OPERATOR_IS(embedding, embedding(c, (int64_t[]){3, 149, 0}, 3, &in->square))
 OPERATOR_IS(resize_nearest, resize_nearest(c, in->map, 2 * H, 2 * W))
 OPERATOR_IS(add, add(c, in->map, in->other))
 OPERATOR_IS(sub, sub(c, in->map, in->other))
+OPERATOR_IS(mul, mul(c, in->map, in->other))
 OPERATOR_IS(scale, scale(c, in->map, 0.3))
 OPERATOR_IS(axpby, axpby(c, 0.3, in->map, -1.1, in->other))
 OPERATOR_IS(add_channels, add_channels(c, in->map, in->vectors))
@@ -118,12 +120,14 @@ int main(void) {
         TEST(softmax),
         TEST(attention),
         TEST(attention_causal),
+        TEST(attention_window),
         TEST(attention_own),
         TEST(rope),
         TEST(embedding),
         TEST(resize_nearest),
         TEST(add),
         TEST(sub),
+        TEST(mul),
         TEST(scale),
         TEST(axpby),
         TEST(add_channels),
