@@ -105,6 +105,16 @@ CASES = {  # config, stored type
 }
 
 
+def blocks(llm, ids):
+    """x.{t} and both scores of every block, as in a trace."""
+    x, s_sentence, s_word = scores(llm, ids)
+    T = len(s_word)
+    outputs = {f"llm/x.{T - l}": y for l, y in enumerate(x)}
+    outputs |= {f"llm/s_sentence.{T - l}": y for l, y in enumerate(s_sentence)}
+    outputs |= {f"llm/s_word.{T - l}": y for l, y in enumerate(s_word)}
+    return outputs
+
+
 def as_published(path):
     """config.json as Phi-1.5's is: rotary numbers at the top, no bos_token_id worth reading."""
     config = json.loads(path.read_text())
@@ -132,11 +142,7 @@ def phi_cases():
         def run(seed, dtype):
             ids = some_ids(seed, 12, 64, "phi", name, seed)
             with torch.no_grad(), precision(dtype):
-                x, s_sentence, s_word = scores(models[dtype], ids)
-            outputs = {f"llm/x.{2 - l}": y for l, y in enumerate(x)}
-            outputs |= {f"llm/s_sentence.{2 - l}": y for l, y in enumerate(s_sentence)}
-            outputs |= {f"llm/s_word.{2 - l}": y for l, y in enumerate(s_word)}
-            return {"ids": torch.tensor(ids)}, outputs
+                return {"ids": torch.tensor(ids)}, blocks(models[dtype], ids)
 
         golden.case(name + "/", run)
     golden.inputs_in_traces()

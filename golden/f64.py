@@ -24,6 +24,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -84,9 +85,10 @@ def lift(model):
     model.double()
     for module in model.modules():
         if hasattr(module, "inv_freq"):
-            assert module.rope_type == "default", module.rope_type
+            frequencies = ROPE_INIT_FUNCTIONS.get(module.rope_type)  # "default" is not among them
             with lifted():
-                module.inv_freq, scaling = module.compute_default_rope_parameters(module.config)
+                module.inv_freq, scaling = (frequencies or module.compute_default_rope_parameters)(
+                    module.config)
             module.original_inv_freq = module.inv_freq.clone()
             assert scaling == 1.0
     return model
@@ -95,10 +97,12 @@ def lift(model):
 def islands():
     """name, and max|upstream in a float64 model - truth| / max|truth|."""
     from diffusers import DDIMScheduler
-    from transformers import PhiConfig
+    from transformers import LlamaConfig, PhiConfig
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
     from transformers.models.phi.modeling_phi import PhiRotaryEmbedding
 
-    from common import generator, relative_error
+    from common import DATA, generator, relative_error
+    from llmdiff_torch import load_llm, scores
 
     def compare(name, run):
         with torch.no_grad():
@@ -112,6 +116,26 @@ def islands():
     x = torch.zeros(1, dtype=torch.float64)
     compare("phi rotary cosines, 2048 positions (float32 `inv_freq` and angle)",
             lambda: PhiRotaryEmbedding(phi15)(x, positions)[0])
+
+    vicuna = LlamaConfig(max_position_embeddings=4096)
+    four_times = LlamaConfig(max_position_embeddings=4096, rope_parameters={
+        "rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0})
+    positions = torch.arange(4096)[None]
+    for name, config in (("llama", vicuna), ("llama, linear scaling 4,", four_times)):
+        compare(f"{name} rotary cosines, 4096 positions",
+                lambda: LlamaRotaryEmbedding(config)(x, positions)[0])
+
+    rows = torch.randn(8, 4096, generator=generator("islands", "rms"), dtype=torch.float64)
+    compare("LlamaRMSNorm of 8 rows of 4096", lambda: LlamaRMSNorm(4096).double()(rows))
+
+    for name, layers in (("llama_grouped", 2), ("mistral_window", 2)):
+        unlifted = load_llm(DATA / name, torch.float32).double()
+        model, ids = load_llm(DATA / name, torch.float64), list(range(17))
+        with torch.no_grad():
+            upstream = scores(unlifted, ids)[0][layers]
+            with lifted():
+                truth = scores(model, ids)[0][layers]
+        print(f"| {name}: x^0 of 17 tokens | {relative_error(upstream, truth):.1e} |")
 
     scores = torch.randn(64, 64, generator=generator("islands"), dtype=torch.float64) * 3
     compare("eager softmax of a 64 x 64 score matrix",

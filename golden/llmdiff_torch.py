@@ -26,7 +26,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import PhiForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from f64 import lift, lifted
 
@@ -242,7 +242,7 @@ class Eq9:
 @dataclass
 class Pack:
     tokenizer: PreTrainedTokenizerFast
-    llm: PhiForCausalLM
+    llm: PreTrainedModel
     unet: diffusers.UNet2DConditionModel
     vae: diffusers.AutoencoderKL
     scheduler: diffusers.DDIMScheduler
@@ -252,7 +252,9 @@ class Pack:
 
 
 def load_llm(directory, dtype):
-    llm = PhiForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    """PhiForCausalLM, LlamaForCausalLM or MistralForCausalLM, as config.json says."""
+    llm = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32,
+                                               attn_implementation="eager")
     return lift(llm) if dtype == torch.float64 else llm
 
 

@@ -11,6 +11,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
 from common import draw, sort_header
 from llmdiff_torch import DEFAULTS, Adapter, Layer
@@ -83,6 +85,8 @@ def randomize(model, gen, gain=None):
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             module.weight.copy_(uniform(gen, 0.5, 1.5, *module.weight.shape))
             module.bias.copy_(draw(gen, *module.bias.shape, std=0.2))
+        elif isinstance(module, (LlamaRMSNorm, MistralRMSNorm)):
+            module.weight.copy_(uniform(gen, 0.5, 1.5, *module.weight.shape))
         elif isinstance(module, nn.Embedding):
             module.weight.copy_(draw(gen, *module.weight.shape))
         elif isinstance(module, Layer):
