@@ -1,16 +1,18 @@
-"""The real architectures without their weights: what a tensor of SD 1.5's U-Net and of Phi-1.5 is
-called and what shape it has, as the upstream classes have it (built on torch's meta device).
+"""The real architectures without their weights: what a tensor of SD 1.5's U-Net, of Phi-1.5 and of
+Vicuna-7B is called and what shape it has, as the upstream classes have it (built on torch's meta
+device).
 
-golden/data/full_size/{sd_1_5,phi_1_5}/: config.json, and shapes.txt with a line "name dim dim ..."
-per tensor. From these a test makes files with a hole for data, and counts what a fresh adapter for
-them has: 45.5M parameters, 77.5M with tau_input "c".
+golden/data/full_size/{sd_1_5,phi_1_5,vicuna_7b}/: config.json, and shapes.txt with a line "name dim
+dim ..." per tensor. From these a test makes files with a hole for data, and counts what a fresh
+adapter for them has: 45.5M parameters with Phi-1.5, 77.5M with tau_input "c"; 47.1M and 130.2M with
+Vicuna-7B.
 """
 
 import json
 
 import torch
 from diffusers import UNet2DConditionModel
-from transformers import PhiConfig, PhiForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PhiConfig, PhiForCausalLM
 
 from common import DATA
 
@@ -28,6 +30,18 @@ PHI_1_5 = {  # microsoft/phi-1_5, config.json
     "num_hidden_layers": 24,
     "vocab_size": 51200,
 }
+VICUNA_7B = {  # lmsys/vicuna-7b-v1.5, config.json
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "max_position_embeddings": 4096,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 32,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": None,
+    "vocab_size": 32000,
+}
 
 
 def write(name, model, config):
@@ -42,9 +56,11 @@ def main():
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD_1_5)
         phi = PhiForCausalLM(PhiConfig(**PHI_1_5))
+        vicuna = LlamaForCausalLM(LlamaConfig(**VICUNA_7B))
     defaults_filled_in = {k: v for k, v in unet.config.items() if not k.startswith("_")}
     write("sd_1_5", unet, {"_class_name": "UNet2DConditionModel", **defaults_filled_in})
     write("phi_1_5", phi, {"model_type": "phi", **PHI_1_5})
+    write("vicuna_7b", vicuna, {"model_type": "llama", **VICUNA_7B})
 
 
 if __name__ == "__main__":
