@@ -218,8 +218,8 @@ static void take_block(const Llm *llm, LlmBlock *b, const char *at) {
     take_affine(llm, &b->gate_w, &b->gate_b, mlp_too, I, D, at, "mlp.gate_proj");
     take_affine(llm, &b->up_w, &b->up_b, mlp_too, I, D, at, "mlp.up_proj");
     take_affine(llm, &b->down_w, &b->down_b, mlp_too, D, I, at, "mlp.down_proj");
-    /* Checkpoints from before transformers 4.32, Llama-2's and Vicuna's own among them, store the
-     * rotary frequencies in each layer. They are computed here. */
+    /* Old checkpoints, Llama-2's and Vicuna's own among them, store the rotary frequencies in each
+     * layer. Upstream ignores them too and computes its own. */
     char table[96];
     snprintf(table, sizeof table, "%sself_attn.rotary_emb.inv_freq", at);
     model_ignore(m, table);
