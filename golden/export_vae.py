@@ -12,11 +12,16 @@ golden/data/vae_<model>.safetensors  one or more runs of it, decoder and encoder
     <run>/picture               [in_channels, H, W]      input
     <run>/vae/encoder/<path>    [C, h, w]: conv_in, each resnet and downsampler,
                                 mid_block.attentions.0, mid_block, conv_out
+    <run>/vae/quant_conv        [2 latent_channels, h, w]  where there is one
     <run>/mean, <run>/logvar    [latent_channels, h, w]  of the posterior, logvar after its clamp
+    <run>/noise                 [latent_channels, h, w]  input
+    <run>/z0                    [latent_channels, h, w]  a sample, as the sampler takes it:
+                                scaling_factor (mean + exp(logvar / 2) noise)
 
 Decoding is StableDiffusionPipeline's: it divides by scaling_factor and reads none of shift_factor,
 latents_mean, latents_std. All norms have eps 1e-6, whatever the config says; the mid block's
-attention has one head as wide as the map, biases on q, k and v, and adds its input.
+attention has one head as wide as the map, biases on q, k and v, and adds its input. In encoding both
+clamps of logvar, -30 and 20, occur in one_level.
 
 Fields of AutoencoderKL.__init__ (diffusers 0.42.1) with the class's defaults:
 
@@ -30,7 +35,9 @@ Fields of AutoencoderKL.__init__ (diffusers 0.42.1) with the class's defaults:
 
 import inspect
 from types import SimpleNamespace
+from unittest import mock
 
+import diffusers.models.autoencoders.vae as upstream
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import Attention
@@ -155,10 +162,17 @@ def encoding(name, vaes, h, w):
         gen = generator("vae", name, "encode", seed)
         picture = draw(gen, vae.config.in_channels, h, w, std=0.5, dtype=dtype)
         with torch.no_grad(), precision(dtype), recording(vae.encoder, observed(vae.encoder)) as seen:
-            posterior = vae.encode(picture[None]).latent_dist
+            with recording(vae, ["quant_conv"] if vae.quant_conv else []) as after:
+                posterior = vae.encode(picture[None]).latent_dist
+            noise = draw(gen, *posterior.mean[0].shape, dtype=dtype)
+            with mock.patch.object(upstream, "randn_tensor", lambda *_, **__: noise[None]):
+                z0 = vae.config.scaling_factor * posterior.sample()[0]
+        clamped = {-30.0, 20.0} <= set(posterior.logvar.flatten().tolist())
+        assert clamped or name != "one_level" or seed > 0
         outputs = {"vae/encoder/" + k: v for k, v in seen.items()}
-        outputs.update(mean=posterior.mean[0], logvar=posterior.logvar[0])
-        return {"picture": picture}, outputs
+        outputs.update({"vae/" + k: v for k, v in after.items()})
+        outputs.update(mean=posterior.mean[0], logvar=posterior.logvar[0], z0=z0)
+        return {"picture": picture, "noise": noise}, outputs
 
     return go
 
@@ -170,6 +184,9 @@ def main():
     for name, m in MODELS.items():
         path = DATA / f"vae_{name}"
         made = randomise(AutoencoderKL(**m.config), "vae", name)
+        if name == "one_level":
+            with torch.no_grad():  # log-variances beyond their clamp on both sides
+                made.quant_conv.weight[4:] *= 100
         state = store(made, path, m.dtype)
         if m.old:
             age(path)

@@ -1,4 +1,4 @@
-/* The frozen VAE's decoder: latents to a picture (diffusers AutoencoderKL.decode). */
+/* The frozen VAE: latents to a picture and back (diffusers AutoencoderKL.decode, .encode). */
 #ifndef LLMDIFF_VAE_H
 #define LLMDIFF_VAE_H
 
@@ -7,32 +7,71 @@
 #define VAE_MAX_LEVELS 8
 #define VAE_MAX_LAYERS 8
 
-typedef struct VaeUpBlock {
+/* Two resnets and, between them, one attention head over all pixels. */
+typedef struct VaeMidBlock {
+    Resnet resnet[2];
+    Affine group_norm, to_q, to_k, to_v, to_out; /* NULLs: mid_block_add_attention is false */
+} VaeMidBlock;
+
+/* A level of the encoder or of the decoder. */
+typedef struct VaeBlock {
     Resnet resnet[VAE_MAX_LAYERS];
-    Affine upsample; /* upsamplers.0.conv; NULLs in the last block */
-    char upsample_name[PATH_MAX_CHARS];
-} VaeUpBlock;
+    Affine resample; /* downsamplers.0.conv or upsamplers.0.conv; NULLs in the last block */
+    char resample_name[PATH_MAX_CHARS];
+} VaeBlock;
+
+typedef struct VaeDecoder {
+    Affine conv_in;
+    VaeMidBlock mid;
+    VaeBlock up[VAE_MAX_LEVELS];
+    Affine conv_norm_out, conv_out;
+} VaeDecoder;
+
+typedef struct VaeEncoder {
+    Affine conv_in;
+    VaeBlock down[VAE_MAX_LEVELS];
+    VaeMidBlock mid;
+    Affine conv_norm_out, conv_out;
+} VaeEncoder;
 
 typedef struct Vae {
     ModelDir *files;
-    int64_t latent_channels, out_channels;
-    int64_t levels, layers; /* layers: resnets in an up block, layers_per_block + 1 */
-    int64_t factor;         /* pixels per latent: 2^(levels - 1) */
+    int64_t in_channels, latent_channels, out_channels;
+    int64_t levels,
+        layers;     /* layers_per_block: resnets of a down block; an up block has one more */
+    int64_t factor; /* pixels per latent: 2^(levels - 1) */
     double scaling_factor;
     NormSpec norm;
-    Affine post_quant_conv; /* NULLs: use_post_quant_conv is false */
-    Affine conv_in, conv_norm_out, conv_out;
-    Resnet mid[2];
-    bool mid_attention; /* mid_block_add_attention */
-    Affine group_norm, to_q, to_k, to_v, to_out;
-    VaeUpBlock up[VAE_MAX_LEVELS];
+    Affine post_quant_conv, quant_conv; /* NULLs: use_[post_]quant_conv is false */
+    VaeDecoder decoder;
+    bool has_encoder; /* false: the file has only what decoding needs */
+    VaeEncoder encoder;
 } Vae;
+
+/* ---- vae_load.c ------------------------------------------------------------------------------ */
 
 Vae *vae_load(const char *dir, Error *err); /* NULL with a message */
 void vae_free(Vae *vae);                    /* NULL is fine */
 
+/* ---- vae.c ----------------------------------------------------------------------------------- */
+
 /* latents [B, h, w, latent_channels] -> [B, h * factor, w * factor, out_channels], about -1 .. 1.
  *     image = decoder(post_quant_conv(latents / scaling_factor)) */
 Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents);
+
+/* The distribution of the latents that a picture stands for: independent normals, each
+ * [B, h, w, latent_channels], logvar clamped to -30 .. 20. Both empty if the context failed. */
+typedef struct VaePosterior {
+    Tensor mean, logvar;
+} VaePosterior;
+
+/* image [B, H, W, in_channels], -1 .. 1 -> [B, H / factor, W / factor, latent_channels], rounded
+ * down. Fails the context if the file has no encoder or the picture is smaller than one latent.
+ *     mean, logvar = quant_conv(encoder(image)) */
+VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image);
+
+/* z_0 = scaling_factor (mean + exp(logvar / 2) noise), as the U-Net knows latents; noise [B, h, w,
+ * latent_channels] of unit variance. */
+Tensor vae_sample(Context *ctx, const Vae *vae, VaePosterior posterior, Tensor noise);
 
 #endif
