@@ -132,13 +132,22 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
     if (!path) fail(err, "out of memory for a fresh adapter");
     if (path && mkdir(dir, 0777) && errno != EEXIST)
         fail(err, "%s: can't be created: %s", dir, strerror(errno));
-    if (path) snprintf(path, length, "%s/adapter.safetensors", dir);
-    if (!err->set && file_exists(path)) fail(err, "%s: is there already; not overwritten", path);
+    static const char *const files[] = {"config.json", "adapter.safetensors"};
+    for (int i = 0; i < 2 && !err->set; i++) {
+        snprintf(path, length, "%s/%s", dir, files[i]);
+        if (file_exists(path)) fail(err, "%s: is there already; not overwritten", path);
+    }
     if (!err->set) fill(&f, llm, unet, settings);
     if (!err->set) safetensors_write(path, f.tensor, f.count, metadata, err);
     if (!err->set) {
-        snprintf(path, length, "%s/config.json", dir);
-        write_config(path, llm, unet, settings, err);
+        char *config = malloc(length);
+        if (config) snprintf(config, length, "%s/%s", dir, files[0]);
+        if (!config)
+            fail(err, "out of memory for a fresh adapter");
+        else
+            write_config(config, llm, unet, settings, err);
+        if (err->set) remove(path); /* both files, or none */
+        free(config);
     }
     for (size_t i = 0; i < f.count; i++) {
         free((void *)(uintptr_t)f.tensor[i].name);

@@ -177,6 +177,17 @@ int settings_parse(Settings *s, const char *assignment, Error *err) {
 
 /* ---- printing -------------------------------------------------------------------------------- */
 
+/* The shortest text that reads back as the same number; cJSON's own drops the last digits. */
+static cJSON *exact_number(double number) {
+    char text[40];
+    if (isnan(number)) return cJSON_CreateNull();
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, number);
+        if (strtod(text, NULL) == number) break;
+    }
+    return cJSON_CreateRaw(text);
+}
+
 static cJSON *layers_to_json(const Settings *s) {
     if (s->all_layers) return cJSON_CreateNull();
     cJSON *list = cJSON_CreateArray();
@@ -202,11 +213,7 @@ cJSON *settings_to_json(const Settings *s) {
         case KIND_BOOL: value = cJSON_CreateBool(*(const bool *)field); break;
         case KIND_LAYERS: value = layers_to_json(s); break;
         case KIND_NUMBER:
-        case KIND_OVERRIDE: {
-            double number = *(const double *)field;
-            value = isnan(number) ? cJSON_CreateNull() : cJSON_CreateNumber(number);
-            break;
-        }
+        case KIND_OVERRIDE: value = exact_number(*(const double *)field); break;
         case KIND_BLOCKS:
             value = s->last < 0 ? cJSON_CreateNull()
                                 : cJSON_CreateIntArray((int[]){(int)s->first, (int)s->last}, 2);

@@ -149,7 +149,7 @@ static void json_there_and_back(void **state) {
                                       "tau_input=c",
                                       "out=shared",
                                       "layers=[\"a\",\"b.c\"]",
-                                      "a1=0.3",
+                                      "a1=0.30000000000000004",
                                       "b1=-1",
                                       "a2=2",
                                       "b2=0"};
@@ -162,7 +162,7 @@ static void json_there_and_back(void **state) {
                               "\"word_score\":false,\"normalize\":\"rms\",\"blocks\":[1,2],"
                               "\"g_scale\":0.1,\"h_scale\":3,\"tau_input\":\"c\","
                               "\"out\":\"shared\",\"layers\":[\"a\",\"b.c\"],"
-                              "\"a1\":0.3,\"b1\":-1,\"a2\":2,\"b2\":0}");
+                              "\"a1\":0.30000000000000004,\"b1\":-1,\"a2\":2,\"b2\":0}");
     cJSON *json = cJSON_Parse(text), *item;
     cJSON_ArrayForEach(item, json)
         assert_int_equal(settings_set(&back, item->string, item, "json", &err), 0);
