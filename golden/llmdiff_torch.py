@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention import BasicTransformerBlock, FeedForward
@@ -302,10 +303,11 @@ def prompt_ids(pack, prompt, negative="", cfg_scale=7.5):
 # ---- noise ---------------------------------------------------------------------------------------
 
 
-def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None):
+def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None, *, strength=None,
+               masked=False):
     """All the noise of one picture, float32, under its names in a trace. Latents and the sampler's
     noise share a stream, as in diffusers; Langevin noise has its own from the same seed: the
-    prompt's first, then the negative prompt's."""
+    prompt's first, then the negative prompt's. With a strength there is a picture to encode."""
     factor = 2 ** (len(pack.vae.config.block_out_channels) - 1)
     height = height or pack.unet.config.sample_size * factor
     width = width or pack.unet.config.sample_size * factor
@@ -316,9 +318,13 @@ def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None):
     noise = {}
 
     sampler = torch.Generator("cpu").manual_seed(seed)
+    if strength is not None:
+        noise["vae/encoder/noise"] = torch.randn(shape, generator=sampler)[0]
     noise["latents/0"] = torch.randn(shape, generator=sampler)[0]
+    if masked:
+        torch.randn(shape, generator=sampler)  # diffusers encodes the masked picture too, unused
     if eta > 0:
-        for i in range(steps):
+        for i in range(evaluations(steps, strength)):
             noise[f"sampler/noise.{i}"] = torch.randn(shape, generator=sampler)[0]
 
     langevin = torch.Generator("cpu").manual_seed(seed)
@@ -330,6 +336,45 @@ def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None):
             for t in range(T, 0, -1):
                 noise[f"{prefix}alg1/eps.{t}"] = torch.randn(N, D, generator=langevin)
     return noise
+
+
+# ---- image to image, inpainting ------------------------------------------------------------------
+#
+# As in diffusers' StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline: the last part
+# of the sampler's walk, from z_0 with noise on it. A mask is white (>= 128) where it is repainted;
+# elsewhere the latents are z_0 with noise for the time reached, at the end z_0.
+
+
+def evaluations(steps, strength):
+    return steps if strength is None else min(int(steps * strength), steps)
+
+
+def picture(rgb, dtype):
+    """bytes [H, W, 3] -> [3, H, W] in -1 .. 1."""
+    return 2 * (rgb.permute(2, 0, 1).to(dtype) / 255) - 1
+
+
+def latent_mask(mask, factor, dtype):
+    """bytes [H, W] -> [H/factor, W/factor] of 0 and 1: the pixel at each block's top left."""
+    return (mask[::factor, ::factor] >= 128).to(dtype)
+
+
+def encode_picture(pack, image, noise, see=nobody):
+    """z_0 [4, h, w]: a sample of the VAE's posterior."""
+    with observed(pack.vae.encoder, under("vae/encoder/", see)):
+        posterior = pack.vae.encode(image[None]).latent_dist
+    see("vae/encoder/noise", noise)
+    z_0 = pack.vae.config.scaling_factor * (posterior.mean[0] + posterior.std[0] * noise)
+    see("latents/image", z_0)
+    return z_0
+
+
+def opened(path, factor, width=None, height=None, mode="RGB"):
+    """A picture file as bytes, resized to width x height; without these to multiples of factor."""
+    with Image.open(path) as file:
+        size = (width or file.width // factor * factor, height or file.height // factor * factor)
+        resized = file.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(resized.convert(mode)))
 
 
 # ---- traces --------------------------------------------------------------------------------------
@@ -382,8 +427,10 @@ def evaluate(pack, z, t, context, see=nobody):
 
 
 @torch.no_grad()
-def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, trace=None):
-    """ids and noise -> the picture [3, H, W] before rounding."""
+def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, init=None, mask=None,
+             strength=None, trace=None):
+    """ids and noise -> the picture [3, H, W] before rounding. init and mask are bytes, [H, W, 3]
+    and [H, W]; a strength goes with init."""
 
     def record(name, tensor):
         trace[name] = tensor.detach().clone()
@@ -396,9 +443,17 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, trace=None):
         context[prefix] = encode(pack, tokens, mine, under(prefix, see))
 
     pack.scheduler.set_timesteps(steps)
-    z = noise["latents/0"].to(pack.dtype)
+    timesteps = pack.scheduler.timesteps[steps - evaluations(steps, strength):]
+    z = initial = noise["latents/0"].to(pack.dtype)
     see("latents/0", z)
-    for i, t in enumerate(pack.scheduler.timesteps):
+    if init is not None:
+        drawn = noise["vae/encoder/noise"].to(pack.dtype)
+        z_0 = encode_picture(pack, picture(init, pack.dtype), drawn, see)
+        if mask is None or strength < 1:
+            z = pack.scheduler.add_noise(z_0, initial, timesteps[:1])
+    if mask is not None:
+        repainted = latent_mask(mask, mask.shape[0] // z.shape[1], pack.dtype)
+    for i, t in enumerate(timesteps):
         see_i = under(f"unet/{i}/", see)
         see_i("sample", z)
         see_i("t", t.to(pack.dtype))
@@ -413,6 +468,10 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, trace=None):
             sampler_noise = noise[f"sampler/noise.{i}"].to(pack.dtype)
             see(f"sampler/noise.{i}", sampler_noise)
         z = pack.scheduler.step(eps, t, z, eta=eta, variance_noise=sampler_noise).prev_sample
+        if mask is not None:
+            later = timesteps[i + 1:i + 2]
+            kept = pack.scheduler.add_noise(z_0, initial, later) if len(later) else z_0
+            z = (1 - repainted) * kept + repainted * z
         see(f"latents/{i + 1}", z)
 
     with observed(pack.vae.decoder, under("vae/decoder/", see)):
@@ -451,6 +510,11 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg-scale", type=float, default=7.5)
     parser.add_argument("--eta", type=float, default=0.0)
+    parser.add_argument("-i", "--init-img", help="start from this picture")
+    parser.add_argument("--strength", type=float,
+                        help="how much of it is drawn anew, 0 .. 1 (0.8; with a mask 1)")
+    parser.add_argument("--mask", help="repaint only where this picture is white")
+    parser.add_argument("--vae-tiling", action="store_true", help="encode and decode in tiles")
     parser.add_argument("-W", "--width", type=int)
     parser.add_argument("-H", "--height", type=int)
     parser.add_argument("--adapter", help="another adapter directory than the pack's")
@@ -463,12 +527,27 @@ def main():
     dtype = getattr(torch, a.dtype)
     overrides = dict(a.set) | ({"noise": False} if a.no_langevin_noise else {})
     pack = load_pack(a.pack, dtype, a.adapter, overrides)
+    if a.vae_tiling:
+        pack.vae.enable_tiling()
     ids = prompt_ids(pack, a.prompt, a.negative_prompt, a.cfg_scale)
-    noise = draw_noise(pack, ids, a.seed, a.steps, a.eta, a.height, a.width)
+    init = mask = strength = None
+    if a.init_img:
+        factor = 2 ** (len(pack.vae.config.block_out_channels) - 1)
+        init = opened(a.init_img, factor, a.width, a.height)
+        a.height, a.width = init.shape[:2]
+        strength = a.strength if a.strength is not None else 1.0 if a.mask else 0.8
+        if not 0 <= strength <= 1 or evaluations(a.steps, strength) == 0:
+            parser.error(f"--strength {strength} of {a.steps} steps: no step, or not within 0 .. 1")
+        if a.mask:
+            mask = opened(a.mask, factor, a.width, a.height, mode="L")
+    elif a.mask or a.strength is not None:
+        parser.error("--mask and --strength want -i")
+    noise = draw_noise(pack, ids, a.seed, a.steps, a.eta, a.height, a.width, strength=strength,
+                       masked=mask is not None)
     trace = {} if a.trace else None
     with lifted() if dtype == torch.float64 else nullcontext():
         image = generate(pack, ids, noise, steps=a.steps, cfg_scale=a.cfg_scale, eta=a.eta,
-                         trace=trace)
+                         init=init, mask=mask, strength=strength, trace=trace)
     settings = {"program": "llmdiff_torch.py", "parameters": json.dumps(vars(a))}
     info = PngInfo()
     for key, value in settings.items():
