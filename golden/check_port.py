@@ -2,6 +2,8 @@
 
 - With a1 = 1, a2 = 0 it draws what diffusers' StableDiffusionPipeline draws from the same phi(c):
   the whole loop of guidance, DDIM and VAE, with and without sampler noise.
+- It draws what StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline draw with Eq. 9:
+  every case of export_image.py, and larger ones with the VAE in tiles.
 - Without the word score, g = 1, noise off: c is x^0, and upstream's final norm of it is upstream's
   last_hidden_state.
 - The word pass of a block is the block on that row alone, at its own position.
@@ -11,6 +13,7 @@
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
+import export_image
 from common import HERE, draw, generator, relative_error
 from f64 import lift, lifted
 from llmdiff_torch import (Adapter, Eq9, attn2_paths, draw_noise, encode, evaluate, generate,
@@ -61,6 +64,25 @@ def with_noise(step, scheduler, noise):
     return given
 
 
+def diffusers_image_pipelines():
+    pack = load_pack(MICRO, torch.float64)
+    large = {"height": 20, "width": 30}
+    cases = [(name, {}) for name in export_image.CASES]
+    for name, size in cases + [("img2img", large), ("inpaint_part", large)]:
+        case = export_image.PLAIN | export_image.CASES[name] | size
+        pack.vae.use_tiling = size is large
+        walk = {k: case[k] for k in export_image.WALK}
+        ids, noise, init, mask = export_image.inputs_of(pack, name, case, 7)
+        with lifted():
+            generate(pack, ids, noise, init=init, mask=mask, trace=(trace := {}), **walk)
+            contexts = export_image.contexts_of(pack, ids, noise)
+            theirs = export_image.upstream(pack, contexts, noise, init, mask, **walk)
+        for key in ("unet/0/sample", "image"):
+            same(f"{name}{' in tiles' * (size is large)}: {key}", trace[key], theirs[key])
+        latents = {name for name in theirs if name.startswith("latents/")}
+        assert latents | {"latents/0"} == {name for name in trace if name.startswith("latents/")}
+
+
 def exact_facts():
     pack = load_pack(MICRO, torch.float64, overrides={"noise": False, "word_score": False})
     ids = prompt_ids(pack, "a red circle to the left of a blue square")[""]
@@ -97,5 +119,6 @@ def fresh_adapter():
 if __name__ == "__main__":
     with torch.no_grad():
         diffusers_pipeline()
+        diffusers_image_pipelines()
         exact_facts()
         fresh_adapter()

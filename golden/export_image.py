@@ -25,6 +25,7 @@ do); gray.in, gray.out by Image.convert("L").
 Upstream's float32 island here is VaeImageProcessor.pil_to_numpy: byte / 255 by numpy.
 """
 
+import functools
 import json
 from contextlib import ExitStack, contextmanager
 from unittest import mock
@@ -56,6 +57,7 @@ CASES = {
     "inpaint_part": dict(strength=0.7, height=12, width=20, masked=True),
     "inpaint_eta": dict(strength=0.9, steps=3, eta=0.6, height=10, width=14, masked=True),
 }
+WALK = ("steps", "strength", "cfg_scale", "eta")
 DRAWING = (upstream_vae, pipeline_stable_diffusion_img2img, pipeline_stable_diffusion_inpaint,
            scheduling_ddim)
 
@@ -105,10 +107,10 @@ def wide_pixels(images):
     return np.stack([np.asarray(image).astype(np.float64) / 255.0 for image in images])
 
 
-def upstream(pack, contexts, noise, init, masks, *, steps, strength, cfg_scale, eta):
+def upstream(pack, contexts, noise, init, mask, *, steps, strength, cfg_scale, eta):
     """The named tensors of one run of the pipeline class. contexts: what the cross-attentions read."""
     seen = {}
-    kind = StableDiffusionImg2ImgPipeline if masks is None else StableDiffusionInpaintPipeline
+    kind = StableDiffusionImg2ImgPipeline if mask is None else StableDiffusionInpaintPipeline
     pipeline = kind(vae=pack.vae, unet=pack.unet, scheduler=pack.scheduler, text_encoder=None,
                     tokenizer=None, safety_checker=None, feature_extractor=None,
                     requires_safety_checker=False)
@@ -123,6 +125,7 @@ def upstream(pack, contexts, noise, init, masks, *, steps, strength, cfg_scale, 
         if i == 0:
             once("unet/0/sample", args[0][0])
 
+    @functools.wraps(pack.scheduler.step)  # the pipeline reads its signature: eta, generator
     def step(eps, t, z, **kwargs):
         i = sum(name.endswith("/eps") for name in seen)
         once(f"unet/{i}/eps", eps[0])
@@ -132,6 +135,11 @@ def upstream(pack, contexts, noise, init, masks, *, steps, strength, cfg_scale, 
         once("latents/image", z_0[0])
         return type(pack.scheduler).add_noise(pack.scheduler, z_0, *args)
 
+    def decode(z, **kwargs):
+        output = type(pack.vae).decode(pack.vae, z, **kwargs)
+        once("image", output[0][0])
+        return output
+
     def after(pipeline, i, t, tensors):
         once(f"latents/{i + 1}", tensors["latents"][0])
         return {}
@@ -140,21 +148,20 @@ def upstream(pack, contexts, noise, init, masks, *, steps, strength, cfg_scale, 
         pack.vae.encoder.register_forward_hook(
             lambda module, args, output: once("vae/encoder/conv_out", output[0])),
         pack.unet.register_forward_hook(evaluation),
-        pack.vae.decoder.register_forward_hook(
-            lambda module, args, output: once("image", output[0])),
     ]
     draws = [noise["vae/encoder/noise"], noise["latents/0"]]
     masked = {}
-    if masks is not None:
-        draws.append(torch.full_like(draws[0], 1e30))  # nothing may depend on it
+    if mask is not None:
+        draws.append(torch.full(draws[0].shape, 1e30, dtype=torch.float64))  # nothing may depend on it
         height, width = init.shape[:2]
-        masked = dict(mask_image=Image.fromarray(masks.numpy()), height=height, width=width)
+        masked = dict(mask_image=Image.fromarray(mask.numpy()), height=height, width=width)
     draws += [x for name, x in noise.items() if name.startswith("sampler/")]
     pixels = wide_pixels if pack.dtype == torch.float64 else VaeImageProcessor.pil_to_numpy
     with (given_noise(draws, pack.dtype),
           mock.patch.object(VaeImageProcessor, "pil_to_numpy", staticmethod(pixels)),
           mock.patch.object(pack.scheduler, "step", step, create=True),
-          mock.patch.object(pack.scheduler, "add_noise", add_noise, create=True)):
+          mock.patch.object(pack.scheduler, "add_noise", add_noise, create=True),
+          mock.patch.object(pack.vae, "decode", decode)):
         pipeline(image=Image.fromarray(init.numpy()), prompt_embeds=contexts[""],
                  negative_prompt_embeds=contexts["uncond/"], strength=strength,
                  num_inference_steps=steps, guidance_scale=cfg_scale, eta=eta,
@@ -164,35 +171,45 @@ def upstream(pack, contexts, noise, init, masks, *, steps, strength, cfg_scale, 
     return seen
 
 
+def inputs_of(pack, name, case, seed):
+    """ids, noise, picture and mask (or None); seed 0 has the prompts, others as many random ids."""
+    ids = prompt_ids(pack, PROMPT, NEGATIVE)
+    if seed > 0:
+        ids = {prefix: some_ids(tokens[0], len(tokens), 512, name, prefix, seed)
+               for prefix, tokens in ids.items()}
+    assert len(ids[""]) == len(ids["uncond/"]), "diffusers wants prompts of one length"
+    height, width, masked = (case[k] for k in ("height", "width", "masked"))
+    noise = draw_noise(pack, ids, seed, case["steps"], case["eta"], height, width,
+                       strength=case["strength"], masked=masked)
+    gen = generator("image", name, seed)
+    init = smooth_picture(gen, height, width)
+    return ids, noise, init, gray_mask(gen, height, width) if masked else None
+
+
+def contexts_of(pack, ids, noise):
+    return {prefix: encode(pack, tokens, {k[len(prefix):]: v for k, v in noise.items()
+                                          if k.startswith(prefix + "alg1/")})
+            for prefix, tokens in ids.items()}
+
+
 def image_case(name, case):
     golden = Golden("image_" + name)
-    walk = {k: case[k] for k in ("steps", "strength", "cfg_scale", "eta")}
+    walk = {k: case[k] for k in WALK}
     packs = {dtype: load_pack(MICRO, dtype) for dtype in (torch.float64, torch.float32)}
 
     def run(seed, dtype):
         pack = packs[dtype]
-        ids = prompt_ids(pack, PROMPT, NEGATIVE)
-        if seed > 0:
-            ids = {prefix: some_ids(tokens[0], len(tokens), 512, name, prefix, seed)
-                   for prefix, tokens in ids.items()}
-        assert len(ids[""]) == len(ids["uncond/"]), "diffusers wants prompts of one length"
-        height, width, masked = (case[k] for k in ("height", "width", "masked"))
-        noise = draw_noise(pack, ids, seed, case["steps"], case["eta"], height, width,
-                           strength=case["strength"], masked=masked)
-        gen = generator("image", name, seed)
-        init = smooth_picture(gen, height, width)
-        mask = gray_mask(gen, height, width) if masked else None
-        inputs = {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()}
-        inputs |= noise | {"image_in": init} | ({"mask_in": mask} if masked else {})
+        ids, noise, init, mask = inputs_of(pack, name, case, seed)
         with torch.no_grad(), precision(dtype):
-            contexts = {
-                prefix: encode(pack, tokens, {k[len(prefix):]: v for k, v in noise.items()
-                                              if k.startswith(prefix + "alg1/")})
-                for prefix, tokens in ids.items()}
-            return inputs, upstream(pack, contexts, noise, init, mask, **walk)
+            outputs = upstream(pack, contexts_of(pack, ids, noise), noise, init, mask, **walk)
+        inputs = {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()}
+        inputs |= noise | {"image_in": init} | ({} if mask is None else {"mask_in": mask})
+        return inputs, outputs
 
     golden.case("", run)
     golden.inputs_in_traces()
+    for not_traced in ("image_in", "mask_in"):
+        golden.metadata.pop("yardstick:" + not_traced, None)
     golden.metadata |= walk | {"adapter": "adapter", "settings": json.dumps({}), "prompt": PROMPT,
                                "negative": NEGATIVE, "seed": 0, "diffusers": diffusers.__version__}
     golden.save()
