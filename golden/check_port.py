@@ -77,10 +77,13 @@ def diffusers_image_pipelines():
             generate(pack, ids, noise, init=init, mask=mask, trace=(trace := {}), **walk)
             contexts = export_image.contexts_of(pack, ids, noise)
             theirs = export_image.upstream(pack, contexts, noise, init, mask, **walk)
-        for key in ("unet/0/sample", "image"):
-            same(f"{name}{' in tiles' * (size is large)}: {key}", trace[key], theirs[key])
         latents = {name for name in theirs if name.startswith("latents/")}
         assert latents | {"latents/0"} == {name for name in trace if name.startswith("latents/")}
+        if size is large:
+            del theirs["vae/encoder/conv_out"]  # of one tile
+        worst = max(theirs, key=lambda key: relative_error(trace[key], theirs[key]))
+        same(f"{name}{' in tiles' * (size is large)}, worst of {len(theirs)}: {worst}", trace[worst],
+             theirs[worst])
 
 
 def exact_facts():

@@ -76,7 +76,8 @@ def smooth_picture(gen, height, width):
 
 def gray_mask(gen, height, width):
     """Black and white halves, and between them, and strewn in, gray levels around the threshold."""
-    slope = 127.5 + 60 * (torch.arange(width) - width / 2 + 0.5) + 40 * torch.arange(height)[:, None] / height
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    slope = 127.5 + 60 * (x - width / 2 + 0.5) + 40 * y / height
     mask = slope.round().clamp(0, 255).to(torch.uint8)
     near = torch.randint(126, 130, (height, width), generator=gen, dtype=torch.uint8)
     return torch.where(torch.rand(height, width, generator=gen) < 0.4, near, mask)
