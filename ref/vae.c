@@ -50,12 +50,12 @@ static Tensor last_convolution(Context *ctx, Affine norm, NormSpec spec, Affine 
 
 /* ---- decoding -------------------------------------------------------------------------------- */
 
-Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
+Tensor vae_decode_piece(Context *ctx, const Vae *vae, Tensor latents, const char *prefix) {
     if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     const VaeDecoder *decoder = &vae->decoder;
     const Tensor no_time = {0};
-    name_all(ctx, "vae/decoder/");
+    name_all(ctx, prefix);
 
     Tensor h = scale(ctx, latents, 1 / vae->scaling_factor);
     if (vae->post_quant_conv.w) h = conv_same(ctx, h, vae->post_quant_conv);
@@ -75,13 +75,18 @@ Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
         h = scope_end(ctx, block, h);
     }
     h = last_convolution(ctx, decoder->conv_norm_out, vae->norm, decoder->conv_out, h);
+    name_all(ctx, "");
     return scope_end(ctx, mark, h);
+}
+
+Tensor vae_decode(Context *ctx, const Vae *vae, Tensor latents) {
+    return vae_decode_piece(ctx, vae, latents, "vae/decoder/");
 }
 
 /* ---- encoding -------------------------------------------------------------------------------- */
 
 /* moments [B, h, w, 2 latent_channels] = (mean, logvar) */
-static VaePosterior posterior_of(Context *ctx, Tensor moments) {
+VaePosterior vae_posterior(Context *ctx, Tensor moments) {
     if (ctx->error.set) return (VaePosterior){0};
     const int64_t pixels = tensor_rows(moments), Z = tensor_cols(moments) / 2;
     int64_t dim[MAX_DIMS] = {moments.dim[0], moments.dim[1], moments.dim[2], Z};
@@ -96,8 +101,8 @@ static VaePosterior posterior_of(Context *ctx, Tensor moments) {
     return p;
 }
 
-VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image) {
-    if (ctx->error.set) return (VaePosterior){0};
+Tensor vae_moments_piece(Context *ctx, const Vae *vae, Tensor image, const char *prefix) {
+    if (ctx->error.set) return (Tensor){0};
     const VaeEncoder *encoder = &vae->encoder;
     const Tensor no_time = {0};
     if (!vae->has_encoder)
@@ -109,10 +114,10 @@ VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image) {
         fail(&ctx->error, "a picture of %lldx%lld is too small for the VAE %s: at least %lldx%lld",
              (long long)image.dim[2], (long long)image.dim[1], model_path(vae->files),
              (long long)vae->factor, (long long)vae->factor);
-    if (ctx->error.set) return (VaePosterior){0};
+    if (ctx->error.set) return (Tensor){0};
 
     ArenaMark mark = scope_begin(ctx);
-    name_all(ctx, "vae/encoder/");
+    name_all(ctx, prefix);
     Tensor h = conv_same(ctx, image, encoder->conv_in);
     observe_each(ctx, h, "conv_in");
     for (int64_t i = 0; i < vae->levels; i++) {
@@ -129,13 +134,17 @@ VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image) {
     }
     h = mid_block(ctx, &encoder->mid, vae->norm, h);
     h = last_convolution(ctx, encoder->conv_norm_out, vae->norm, encoder->conv_out, h);
-    if (vae->quant_conv.w) {
-        h = conv_same(ctx, h, vae->quant_conv);
-        name_all(ctx, "vae/");
-        observe_each(ctx, h, "quant_conv");
-    }
-    h = scope_end(ctx, mark, h);
-    return posterior_of(ctx, h);
+    if (vae->quant_conv.w) h = conv_same(ctx, h, vae->quant_conv);
+    name_all(ctx, "");
+    return scope_end(ctx, mark, h);
+}
+
+VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image) {
+    Tensor moments = vae_moments_piece(ctx, vae, image, "vae/encoder/");
+    name_all(ctx, "vae/");
+    if (vae->quant_conv.w) observe_each(ctx, moments, "quant_conv");
+    name_all(ctx, "");
+    return vae_posterior(ctx, moments);
 }
 
 Tensor vae_sample(Context *ctx, const Vae *vae, VaePosterior posterior, Tensor noise) {

@@ -38,8 +38,9 @@ typedef struct Vae {
     ModelDir *files;
     int64_t in_channels, latent_channels, out_channels;
     int64_t levels,
-        layers;     /* layers_per_block: resnets of a down block; an up block has one more */
-    int64_t factor; /* pixels per latent: 2^(levels - 1) */
+        layers;          /* layers_per_block: resnets of a down block; an up block has one more */
+    int64_t factor;      /* pixels per latent: 2^(levels - 1) */
+    int64_t sample_size; /* pixels; tiles are as large */
     double scaling_factor;
     NormSpec norm;
     Affine post_quant_conv, quant_conv; /* NULLs: use_[post_]quant_conv is false */
@@ -70,8 +71,22 @@ typedef struct VaePosterior {
  *     mean, logvar = quant_conv(encoder(image)) */
 VaePosterior vae_encode(Context *ctx, const Vae *vae, Tensor image);
 
+/* Both of one piece, for tiling: activations named `prefix` + path. Moments [B, h, w, 2
+ * latent_channels] are mean and log-variance side by side, not yet clamped. */
+Tensor vae_decode_piece(Context *ctx, const Vae *vae, Tensor latents, const char *prefix);
+Tensor vae_moments_piece(Context *ctx, const Vae *vae, Tensor image, const char *prefix);
+VaePosterior vae_posterior(Context *ctx, Tensor moments);
+
 /* z_0 = scaling_factor (mean + exp(logvar / 2) noise), as the U-Net knows latents; noise [B, h, w,
  * latent_channels] of unit variance. */
 Tensor vae_sample(Context *ctx, const Vae *vae, VaePosterior posterior, Tensor noise);
+
+/* ---- vae_tiling.c ---------------------------------------------------------------------------- */
+
+/* The same for one large picture, in overlapping tiles of sample_size: what the network needs of memory
+ * no longer grows with the picture, and what a tile sees ends at its edge. A picture no larger than a
+ * tile is done whole. */
+Tensor vae_decode_tiled(Context *ctx, const Vae *vae, Tensor latents);
+VaePosterior vae_encode_tiled(Context *ctx, const Vae *vae, Tensor image);
 
 #endif

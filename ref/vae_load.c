@@ -25,8 +25,8 @@ static void only_blocks(Vae *vae, const char *key, const char *supported) {
 }
 
 static void read_config(Vae *vae, int64_t *channels, bool *quant, bool *post_quant) {
-    static const char *const no_effect[] = {"sample_size", "force_upcast", "down_block_types",
-                                            "up_block_types", NULL};
+    static const char *const no_effect[] = {"force_upcast", "down_block_types", "up_block_types",
+                                            NULL};
     ModelDir *m = vae->files;
     const char *class_name = config_string(m, "_class_name", "(none)");
     if (strcmp(class_name, "AutoencoderKL") != 0)
@@ -37,6 +37,10 @@ static void read_config(Vae *vae, int64_t *channels, bool *quant, bool *post_qua
     vae->in_channels = config_int(m, "in_channels", 3, 1, 4096);
     vae->latent_channels = config_int(m, "latent_channels", 4, 1, 4096);
     vae->out_channels = config_int(m, "out_channels", 3, 1, 4096);
+    int64_t sample_size[2] = {32,
+                              32}; /* a number, or [height, width], of which upstream reads one */
+    config_ints(m, "sample_size", sample_size, 2, 32, 1);
+    vae->sample_size = sample_size[0];
     vae->scaling_factor = config_double(m, "scaling_factor", 0.18215);
     vae->norm = (NormSpec){config_int(m, "norm_num_groups", 32, 1, 4096), 1e-6};
     *post_quant = config_bool(m, "use_post_quant_conv", true);
