@@ -33,6 +33,7 @@ typedef struct Options {
     int64_t width, height; /* 0: the pack's size */
     int64_t steps, seed, batch_count, threads;
     double cfg_scale, eta;
+    const char *sampling_method; /* NULL: the pack's */
     const char *output, *init_latents, *save_latents, *noise;
     const char *path; /* the argument of info and help that is not an option */
     bool tensors, verbose, quiet, help;

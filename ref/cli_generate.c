@@ -64,6 +64,20 @@ static int check_outputs(const Options *o, Error *err) {
     return err->set ? -1 : 0;
 }
 
+/* --sampling-method, or the pack's own, by its name: that is what the record says. */
+static int read_sampler(Request *r, const char *name, const Schedule *schedule, Error *err) {
+    if (!name) {
+        SamplerKind own = sampler_of_class(schedule->class_name);
+        if (own != SAMPLER_KINDS) r->sampler = own; /* else sampler_new says what it expects */
+        return 0;
+    }
+    r->sampler = sampler_of_name(name);
+    if (r->sampler != SAMPLER_KINDS) return 0;
+    return fail(err,
+                "--sampling-method: expected ddpm, ddim, pndm, euler, euler_a or dpm++2m, found %s",
+                name);
+}
+
 static int make_request(Job *job, Error *err) {
     const Options *o = job->o;
     Request *r = &job->request;
@@ -74,6 +88,7 @@ static int make_request(Job *job, Error *err) {
     r->prompt_length = strlen(job->prompt);
     r->negative = job->negative;
     r->negative_length = strlen(job->negative);
+    if (read_sampler(r, o->sampling_method, job->pack.schedule, err)) return -1;
     r->steps = o->steps;
     r->cfg_scale = o->cfg_scale;
     r->eta = o->eta;
@@ -111,12 +126,7 @@ static bool never_trained(const Adapter *adapter) {
 }
 
 static void print_notes(const Job *job) {
-    const char *scheduler = job->pack.schedule->class_name;
     if (job->o->quiet) return;
-    if (strcmp(scheduler, "DDIMScheduler") != 0)
-        fprintf(stderr,
-                "llmdiff: note: the pack's scheduler is %s; sampled with DDIM from its config\n",
-                scheduler);
     if (never_trained(job->pack.adapter))
         fprintf(stderr,
                 "llmdiff: warning: %s was never trained (step 0): the picture can't follow the "
@@ -136,7 +146,7 @@ static void print_peak_memory(const Job *job) {
 static int write_latents(const Job *job, const Picture *picture, int64_t i, const Record *record,
                          Error *err) {
     char *path = numbered(job->o->save_latents, i, err), name[40];
-    snprintf(name, sizeof name, "latents/%lld", (long long)job->request.steps);
+    snprintf(name, sizeof name, "latents/%lld", (long long)picture->evaluations);
     if (path)
         latents_write(path, picture->latents, picture->latent_dim, name,
                       (const char *const *)record->text, err);

@@ -133,9 +133,11 @@ static void info_scheduler(Info *info, const char *dir) {
     ModelDir *m = schedule ? model_open_config(dir, "scheduler_config.json", info->err) : NULL;
     if (m) {
         const cJSON *item;
+        SamplerKind own = sampler_of_class(schedule->class_name);
         heading("scheduler", dir);
         info_text("class", schedule->class_name);
-        info_text("sampled with", "DDIM");
+        info_text("sampled with", own == SAMPLER_KINDS ? "none; another with --sampling-method"
+                                                       : sampler_name(own));
         cJSON_ArrayForEach(item, model_config(m)) if (item->string[0] != '_') as_in_file(item);
     }
     model_close(m);

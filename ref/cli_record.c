@@ -54,7 +54,7 @@ int record_fill(Record *record, const Options *o, const PackPaths *paths, const 
         add_number(record, "eta", r->eta, err);
         add_whole(record, "width", (uint64_t)r->width, err);
         add_whole(record, "height", (uint64_t)r->height, err);
-        add_text(record, "sampler", "ddim", err);
+        add_text(record, "sampler", sampler_name(r->sampler), err);
     }
     add_text(record, "model", paths->model, err);
     add_text(record, "llm", paths->llm, err);

@@ -46,6 +46,8 @@ const Option option_table[] = {
      "of the Langevin noise; negative: random, printed\n"},
     {INIT_ADAPTER, "Adapter", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
      "of what is not copied; negative: random, printed\n"},
+    {GENERATE, "Picture", 0, "sampling-method", TEXT(sampling_method, "NAME"), NULL, 0, 0, NULL,
+     "ddpm, ddim, pndm, euler, euler_a or dpm++2m\n(default: the pack's)"},
     {GENERATE, "Picture", 0, "steps", WHOLE(steps), "20", 1, INT64_MAX, NULL, "of the sampler"},
     {GENERATE, "Picture", 0, "cfg-scale", NUMBER(cfg_scale), "7.5", 0, 0, NULL,
      "guidance; 1: none, the negative prompt is not read\n"},

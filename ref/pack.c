@@ -75,6 +75,7 @@ Request request_default(const Pack *pack) {
                      .negative = "",
                      .width = side,
                      .height = side,
+                     .sampler = SAMPLER_OWN,
                      .steps = 20,
                      .cfg_scale = 7.5,
                      .eta = 0,
@@ -94,11 +95,11 @@ static int check_side(const char *flag, int64_t side, const Pack *pack, Error *e
 int request_check(const Request *r, const Pack *pack, Error *err) {
     if (check_side("--width", r->width, pack, err)) return -1;
     if (check_side("--height", r->height, pack, err)) return -1;
-    if (r->steps < 1 || r->steps > pack->schedule->train_steps)
-        return fail(err, "--steps: expected 1 to %lld (num_train_timesteps), found %lld",
-                    (long long)pack->schedule->train_steps, (long long)r->steps);
     if (!isfinite(r->cfg_scale))
         return fail(err, "--cfg-scale: expected a finite number, found %g", r->cfg_scale);
     if (!(r->eta >= 0 && r->eta <= 1)) return fail(err, "--eta: expected 0 to 1, found %g", r->eta);
-    return 0;
+    /* What else the sampler can't follow, it says itself. */
+    Sampler *sampler = sampler_new(pack->schedule, r->sampler, r->steps, r->eta, err);
+    sampler_free(sampler);
+    return sampler ? 0 : -1;
 }

@@ -1,7 +1,7 @@
 /* The walk from a prompt to a picture:
  *
  *     prompt -> ids [N] -> Algorithm 1: c [N, D] -> phi(c) [N, E], keys and values of each layer
- *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, DDIM)
+ *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, sampler)
  *            -> VAE decoder -> picture
  */
 #include "ref/pipeline.h"
@@ -41,7 +41,7 @@ static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
     return y;
 }
 
-/* Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C] */
+/* Evaluation i at timestep t: the U-Net's input [1, h, w, C] -> eps after guidance [1, h, w, C] */
 static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
                       const Prompts *p) {
     ArenaMark mark = scope_begin(ctx);
@@ -140,7 +140,7 @@ static Tensor sampler_noise(Context *ctx, Tensor x, int64_t i, Noise *noise) {
     return tensor_view(z, 4, x.dim);
 }
 
-static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t *t,
+static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *sampler,
                 Picture *picture) {
     const Adapter *adapter = pack->adapter;
     const Unet *unet = pack->unet;
@@ -163,13 +163,16 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t 
     Tensor latents = first_latents(ctx, pack, r, &noise);
     ctx->prefix[0] = "";
     observe_each(ctx, latents, "latents/0");
-    for (int64_t i = 0; i < r->steps && !ctx->error.set; i++) {
-        report(r, "sample", i, r->steps);
+    latents = scale(ctx, latents, sampler_init_noise_sigma(sampler));
+    const int64_t evaluations = sampler_evaluations(sampler);
+    for (int64_t i = 0; i < evaluations && !ctx->error.set; i++) {
+        report(r, "sample", i, evaluations);
         ArenaMark mark = scope_begin(ctx);
-        Tensor eps = predict(ctx, unet, i, (double)t[i], latents, &prompts);
-        Tensor z = r->eta > 0 ? sampler_noise(ctx, latents, i, &noise) : (Tensor){0};
-        latents = ddim_step(ctx, pack->schedule, r->steps, t[i], r->eta, eps, latents, z);
-        latents = scope_end(ctx, mark, latents);
+        Tensor input = sampler_scale_input(ctx, sampler, i, latents);
+        Tensor eps = predict(ctx, unet, i, sampler_timestep(sampler, i), input, &prompts);
+        Tensor z =
+            sampler_wants_noise(sampler, i) ? sampler_noise(ctx, latents, i, &noise) : (Tensor){0};
+        latents = scope_end(ctx, mark, sampler_step(ctx, sampler, i, eps, latents, z));
         ctx->prefix[0] = "";
         observe_each(ctx, latents, "latents/%lld", (long long)(i + 1));
     }
@@ -186,11 +189,12 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, const int64_t 
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture) {
     *picture = (Picture){0};
     if (request_check(r, pack, &ctx->error)) return -1;
-    int64_t *t = schedule_timesteps(pack->schedule, r->steps, &ctx->error);
-    if (!t) return -1;
+    Sampler *sampler = sampler_new(pack->schedule, r->sampler, r->steps, r->eta, &ctx->error);
+    if (!sampler) return -1;
     ArenaMark mark = scope_begin(ctx);
-    int status = walk(ctx, pack, r, t, picture);
+    int status = walk(ctx, pack, r, sampler, picture);
     arena_release(&ctx->arena, mark);
-    free(t);
+    if (status == 0) picture->evaluations = sampler_evaluations(sampler);
+    sampler_free(sampler);
     return status;
 }

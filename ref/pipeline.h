@@ -49,6 +49,7 @@ typedef struct Request {
     const char *prompt, *negative; /* UTF-8; "" is valid and is the begin token alone */
     size_t prompt_length, negative_length;
     int64_t width, height; /* pixels, multiples of the VAE's factor */
+    SamplerKind sampler;   /* SAMPLER_OWN: the pack's */
     int64_t steps;
     double cfg_scale; /* 1: no guidance, the negative prompt plays no part */
     double eta;       /* DDIM's; 0: no sampler noise */
@@ -68,6 +69,7 @@ typedef struct Picture {
     uint8_t *rgb;  /* [height, width, 3], malloc'ed */
     real *latents; /* the final latents [C, h, w], malloc'ed */
     int64_t latent_dim[3];
+    int64_t evaluations; /* of the U-Net: the final latents are latents/<evaluations> */
 } Picture;
 
 void picture_free(Picture *picture);

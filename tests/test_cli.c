@@ -430,17 +430,39 @@ static void notes_and_warnings_unless_quiet(void **state) {
     assert_int_equal(r.code, 0);
     assert_string_equal(r.err, "llmdiff: warning: golden/micro/adapter was never trained (step 0): "
                                "the picture can't follow the prompt\n");
+    assert_ok(GENERATE("-m", MICRO));
+}
+
+static void the_sampler_is_the_packs_or_the_one_asked_for(void **state) {
+    (void)state;
     char command[256];
     snprintf(command, sizeof command,
-             "cp -r golden/micro %s/p && sed -i s/DDIMScheduler/PNDMScheduler/ "
+             "cp -r golden/micro %s/p && sed -i s/DDIMScheduler/LMSDiscreteScheduler/ "
              "%s/p/scheduler/scheduler_config.json",
              work, work);
     assert_int_equal(system(command), 0);
-    r = RUN("generate", "-m", "@/p", "-p", "a", "-o", "@/x.png", "--steps", "1");
-    assert_int_equal(r.code, 0);
-    assert_holds(r.err, "llmdiff: note: the pack's scheduler is PNDMScheduler; sampled with DDIM "
-                        "from its config\n");
-    assert_ok(GENERATE("-m", "@/p"));
+    Result r = RUN("generate", "-m", "@/p", "-p", "a", "-o", "@/x.png", "--steps", "1");
+    assert_int_equal(r.code, 2);
+    assert_holds(r.err, "_class_name: expected DDPMScheduler, ");
+    assert_holds(r.err,
+                 "found LMSDiscreteScheduler; --sampling-method NAME samples with another one");
+    assert_ok(GENERATE("-m", "@/p", "--sampling-method", "euler_a"));
+    assert_error(GENERATE("--sampling-method", "heun"), 2,
+                 "--sampling-method: expected ddpm, ddim, pndm, euler, euler_a or dpm++2m, found "
+                 "heun");
+    /* PNDM with SD 1.5's own file makes one evaluation more than steps. */
+    snprintf(command, sizeof command,
+             "cp golden/data/schedule/pndm_config/scheduler_config.json %s/p/scheduler/", work);
+    assert_int_equal(system(command), 0);
+    assert_ok(GENERATE("-m", "@/p", "--save-latents", "@/l.safetensors"));
+    Error err = {0};
+    char path[300];
+    snprintf(path, sizeof path, "%s/l.safetensors", work);
+    Safetensors *f = safetensors_open(path, &err);
+    assert_non_null(f);
+    assert_non_null(safetensors_find(f, "latents/3"));
+    assert_string_equal(safetensors_metadata(f, "sampler"), "pndm");
+    safetensors_close(f);
 }
 
 static void verbose_tells_settings_times_and_memory(void **state) {
@@ -739,6 +761,7 @@ int main(void) {
         T(noise_comes_from_a_file),
         T(the_png_tells_how_it_was_made),
         T(notes_and_warnings_unless_quiet),
+        T(the_sampler_is_the_packs_or_the_one_asked_for),
         T(verbose_tells_settings_times_and_memory),
         T(progress_is_one_line_on_a_terminal),
         T(an_interrupt_cancels),

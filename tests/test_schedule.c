@@ -2,7 +2,7 @@
  * timesteps of every number of steps (golden/export_schedule.py). */
 #include "tests/check.h"
 
-#include "ref/samplers.h"
+#include "ref/sampler_kinds.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,19 +58,23 @@ static void trajectory_equals_upstream(void **state) {
     snprintf(key, sizeof key, "eta:%s", name);
     double eta = golden_number(g, key);
 
+    Sampler *sampler = sampler_new(s, SAMPLER_DDIM, steps, eta, &ctx.error);
+    assert_context_ok(&ctx);
+
     snprintf(key, sizeof key, "%s/alphas_cumprod", name);
     if (golden_has(g, key)) {
         Tensor alphas = TENSOR_NEW(&ctx, s->train_steps);
-        for (int64_t i = 0; i < s->train_steps; i++) alphas.data[i] = (real)s->alphas_cumprod[i];
+        for (int64_t i = 0; i < s->train_steps; i++) alphas.data[i] = (real)sampler->abar[i];
         golden_check(g, key, alphas, OPERATOR);
     }
 
-    int64_t *t = schedule_timesteps(s, steps, &ctx.error), count;
-    assert_context_ok(&ctx);
+    int64_t count;
     snprintf(key, sizeof key, "%s/timesteps", name);
     const int64_t *expected = golden_ids(g, key, &count);
     assert_int_equal(count, steps);
-    for (int64_t k = 0; k < steps; k++) assert_int_equal(t[k], expected[k]);
+    assert_int_equal(sampler_evaluations(sampler), steps);
+    for (int64_t k = 0; k < steps; k++)
+        assert_true(sampler_timestep(sampler, k) == (double)expected[k]);
 
     snprintf(key, sizeof key, "%s/latents", name);
     Tensor x = as_map(&ctx, golden_tensor(g, &ctx, key));
@@ -80,19 +84,20 @@ static void trajectory_equals_upstream(void **state) {
     if (eta > 0) noise = golden_tensor(g, &ctx, key);
     for (int64_t k = 0; k < steps; k++) {
         Tensor z = eta > 0 ? as_map(&ctx, tensor_at(noise, k)) : (Tensor){0};
-        x = ddim_step(&ctx, s, steps, t[k], eta, as_map(&ctx, tensor_at(outputs, k)), x, z);
+        assert_true(sampler_wants_noise(sampler, k) == (eta > 0));
+        x = sampler_step(&ctx, sampler, k, as_map(&ctx, tensor_at(outputs, k)), x, z);
         assert_context_ok(&ctx);
         snprintf(key, sizeof key, "%s/latents.%d", name, (int)k + 1);
         golden_check(g, key, channels_first(&ctx, tensor_at(x, 0)), PIPELINE);
     }
-    free(t);
+    sampler_free(sampler);
     golden_close(g);
     schedule_free(s);
     context_free(&ctx);
 }
 
 /* For 1 .. 1000 steps: how many timesteps there are, and sum_k (k + 1) t_k. Where upstream ends in
- * one more, -1, that one is left out here (schedule.h). */
+ * one more, -1, that one is left out here (samplers.h). */
 static void every_number_of_steps(const char *name, Spacing spacing) {
     char key[64];
     Error err = {0};
@@ -107,15 +112,18 @@ static void every_number_of_steps(const char *name, Spacing spacing) {
     const StoredTensor *sums = safetensors_find(f, key);
     assert_true(counts && sums && counts->bytes == 8000 && sums->bytes == 8000);
     for (int64_t steps = 1; steps <= 1000; steps++) {
-        int64_t *t = schedule_timesteps(s, steps, &err), found = 0, count, sum;
-        assert_non_null(t);
-        for (int64_t k = 0; k < steps; k++) found += (k + 1) * t[k];
+        int64_t found = 0, count, sum;
+        Sampler *sampler = sampler_new(s, SAMPLER_DDIM, steps, 0, &err);
+        assert_non_null(sampler);
+        assert_int_equal(sampler_evaluations(sampler), steps);
+        for (int64_t k = 0; k < steps; k++)
+            found += (k + 1) * (int64_t)sampler_timestep(sampler, k);
         memcpy(&count, (const char *)counts->data + 8 * (steps - 1), 8);
         memcpy(&sum, (const char *)sums->data + 8 * (steps - 1), 8);
         int64_t beyond = count - steps;
         assert_true(beyond == 0 || (beyond == 1 && spacing == SPACING_TRAILING));
         assert_int_equal(found - beyond * (steps + 1), sum);
-        free(t);
+        sampler_free(sampler);
     }
     schedule_free(s);
     safetensors_close(f);
@@ -139,11 +147,12 @@ static void too_many_steps_are_refused(void **state) {
     Error err = {0};
     Schedule *s = schedule_load("golden/data/schedule/sd", &err);
     assert_non_null(s);
-    assert_null(schedule_timesteps(s, 1001, &err));
+    assert_null(sampler_new(s, SAMPLER_DDIM, 1001, 0, &err));
     assert_string_equal(err.message,
                         "--steps: expected 1 to 1000 (num_train_timesteps), found 1001");
     err = (Error){0};
-    assert_null(schedule_timesteps(s, 1000, &err)); /* leading with steps_offset 1 begins at 1000 */
+    assert_null(sampler_new(s, SAMPLER_DDIM, 1000, 0,
+                            &err)); /* leading with steps_offset 1 begins at 1000 */
     assert_non_null(strstr(err.message, "the first timestep would be 1000"));
     schedule_free(s);
 }
