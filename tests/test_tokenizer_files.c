@@ -254,8 +254,8 @@ static const Case cases[] = {
         "@/added_tokens.json: id of the added token \"  \": expected 259, the next one free, found "
         "260"),
     BAD("class of another pattern", CONFIG2, "CodeGenTokenizer", "Qwen2Tokenizer",
-        "@/tokenizer_config.json: tokenizer_class: expected \"CodeGenTokenizer\" or "
-        "\"GPT2Tokenizer\" where there is no tokenizer.json, found \"Qwen2Tokenizer\""),
+        "@/tokenizer_config.json: tokenizer_class: expected \"CodeGenTokenizer\", "
+        "\"GPT2Tokenizer\" or \"CLIPTokenizer\" where there is no tokenizer.json, found \"Qwen2Tokenizer\""),
 
     /* the files beside them */
     BAD("config not JSON", CONFIG1, NULL, "{",
@@ -419,8 +419,8 @@ static void empty_directory(void **state) {
     Temp temp = temp_new();
     Error err = {0};
     assert_null(tokenizer_open(temp.dir, &err));
-    char *message = with_dir("@: expected a tokenizer: tokenizer.json, or vocab.json and "
-                             "merges.txt; found neither",
+    char *message = with_dir("@: expected a tokenizer: tokenizer.json, tokenizer.model, or vocab.json "
+                             "and merges.txt; found none of them",
                              temp.dir);
     assert_string_equal(err.message, message);
     free(message);

@@ -1,235 +1,140 @@
 #include "tokenizer/open.h"
 #include "weights/file.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Vocabulary: {"piece": id, ...} ----------------------------------------------------------------- */
-
-static int read_vocab(Tokenizer *t, const Json *file, const cJSON *vocab, Error *err) {
-    const cJSON *entry;
-    cJSON_ArrayForEach(entry, vocab) {
-        int32_t id;
-        char where[200];
-        snprintf(where, sizeof where, "id of \"%s\"", entry->string);
-        if (json_id(file, entry, where, json_id_limit(file), &id, err)) return -1;
-        if (pieces_add(&t->pieces, entry->string, id, true, file->path, err)) return -1;
-    }
-    return 0;
-}
-
-/* ---- Merges ------------------------------------------------------------------------------------------ */
-
-/* "left right": both not empty, one space between them. `entry` and `number` say where. */
-static int read_merge(Tokenizer *t, int32_t rank, const char *text, size_t length, const char *file,
-                      const char *entry, size_t number, Error *err) {
-    const char *space = length > 0 ? memchr(text, ' ', length) : NULL;
-    const char *end = text + length;
-    if (!space || space == text || space + 1 == end ||
-        memchr(space + 1, ' ', (size_t)(end - space - 1)))
-        return fail(err,
-                    "%s: %s %zu: expected two pieces with one space between them, found \"%.*s\"",
-                    file, entry, number, length > 200 ? 200 : (int)length, text);
-    return bytebpe_merge(&t->bpe, &t->pieces, rank, text, (size_t)(space - text), space + 1,
-                         (size_t)(end - space - 1), file, entry, number, err);
-}
-
-/* Either form of tokenizer.json: "left right" or ["left", "right"]. */
-static int read_merges(Tokenizer *t, const Json *file, const cJSON *merges, Error *err) {
-    if (bytebpe_init(&t->bpe, &t->pieces, (size_t)cJSON_GetArraySize(merges), file->path, err))
-        return -1;
-    int32_t rank = 0;
-    const cJSON *merge;
-    cJSON_ArrayForEach(merge, merges) {
-        int status;
-        if (cJSON_IsString(merge)) {
-            const char *text = merge->valuestring;
-            status =
-                read_merge(t, rank, text, strlen(text), file->path, "merge", (size_t)rank, err);
-        } else if (cJSON_IsArray(merge) && cJSON_GetArraySize(merge) == 2 &&
-                   cJSON_IsString(merge->child) && cJSON_IsString(merge->child->next)) {
-            const char *left = merge->child->valuestring, *right = merge->child->next->valuestring;
-            status = bytebpe_merge(&t->bpe, &t->pieces, rank, left, strlen(left), right,
-                                   strlen(right), file->path, "merge", (size_t)rank, err);
-        } else {
-            char where[40];
-            snprintf(where, sizeof where, "merge %d", (int)rank);
-            status =
-                json_unexpected(file, where, "\"left right\" or [\"left\", \"right\"]", merge, err);
-        }
-        if (status) return -1;
-        rank++;
-    }
-    return 0;
-}
-
-/* The next line of text + *at without its end ("\n" or "\r\n"); false at the end of the text. */
-static bool next_line(const char *text, size_t size, size_t *at, const char **line,
-                      size_t *length) {
-    if (*at >= size) return false;
-    *line = text + *at;
-    const char *end = memchr(*line, '\n', size - *at);
-    *length = end ? (size_t)(end - *line) : size - *at;
-    *at += *length + 1;
-    if (end && *length > 0 && (*line)[*length - 1] == '\r') --*length;
-    return true;
-}
-
-/* merges.txt: one merge a line, the first one first; "#version" lines are no merges. */
-static int read_merges_text(Tokenizer *t, const char *path, Error *err) {
-    size_t size;
-    char *text = file_read(path, &size, err);
-    if (!text) return -1;
-    size_t lines = 0;
-    for (size_t i = 0; i < size; i++) lines += text[i] == '\n';
-    int status = bytebpe_init(&t->bpe, &t->pieces, lines + 1, path, err);
-    size_t at = 0, number = 0, length;
-    int32_t rank = 0;
-    for (const char *line; status == 0 && next_line(text, size, &at, &line, &length);) {
-        number++;
-        if (length >= 8 && memcmp(line, "#version", 8) == 0) continue;
-        status = read_merge(t, rank++, line, length, path, "line", number, err);
-    }
-    free(text);
-    return status;
-}
-
-/* ---- tokenizer.json ---------------------------------------------------------------------------------- */
-
-static bool is_type(const cJSON *object, const char *type) {
-    const cJSON *t = json_get(object, "type");
-    return cJSON_IsString(t) && strcmp(t->valuestring, type) == 0;
-}
-
-/* {"type": type, ...} in file's member `name`. */
-static int expect_type(const Json *file, const char *name, const cJSON *object, const char *type,
-                       Error *err) {
-    if (is_type(object, type)) return 0;
-    const cJSON *found = cJSON_IsObject(object) ? json_get(object, "type") : object;
-    char where[80], expected[80];
-    snprintf(where, sizeof where, cJSON_IsObject(object) ? "%s.type" : "%s", name);
-    snprintf(expected, sizeof expected,
-             cJSON_IsObject(object) ? "\"%s\"" : "an object of type \"%s\"", type);
-    return json_unexpected(file, where, expected, found, err);
-}
-
-/* Members that change the ids and are supported at their neutral value only. */
-static int expect_neutral(const Json *file, const cJSON *model, Error *err) {
-    const cJSON *item = json_get(model, "dropout");
-    if (item && !cJSON_IsNull(item) && !(cJSON_IsNumber(item) && item->valuedouble == 0))
-        return json_unexpected(file, "model.dropout", "null", item, err);
-    static const char *const affix[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    for (int i = 0; i < 2; i++) {
-        item = json_get(model, affix[i]);
-        if (!item || cJSON_IsNull(item) || (cJSON_IsString(item) && !item->valuestring[0]))
-            continue;
-        char where[60];
-        snprintf(where, sizeof where, "model.%s", affix[i]);
-        return json_unexpected(file, where, "null or \"\"", item, err);
-    }
-    item = json_get(model, "byte_fallback");
-    if (item && !cJSON_IsFalse(item))
-        return json_unexpected(file, "model.byte_fallback", "false", item, err);
-    return 0;
-}
-
-/* The post-processor puts begin and end tokens around the ids and changes nothing else. The
- * caller of tokenizer_encode says whether it wants the begin token, so it is not run. */
-static int check_post_processor(const Json *file, const cJSON *post, Error *err) {
-    if (!post || cJSON_IsNull(post) || is_type(post, "ByteLevel") ||
-        is_type(post, "TemplateProcessing"))
-        return 0;
-    if (!is_type(post, "Sequence"))
-        return json_unexpected(file, "post_processor.type",
-                               "\"ByteLevel\", \"TemplateProcessing\" or a \"Sequence\" of them",
-                               cJSON_IsObject(post) ? json_get(post, "type") : post, err);
-    const cJSON *each;
-    cJSON_ArrayForEach(each, json_get(post, "processors")) {
-        if (check_post_processor(file, each, err)) return -1;
-    }
-    return 0;
-}
-
-/* transformers 5 rebuilds CodeGen's and GPT-2's pre-tokenizer from tokenizer_config.json and does
- * not look at tokenizer.json's; the tokenizers library does the opposite. Where the two files
- * disagree there is no right answer. */
-static int read_pre_tokenizer(Tokenizer *t, const Json *file, const Json *config, Error *err) {
-    const cJSON *pre = json_get(file->root, "pre_tokenizer");
-    if (expect_type(file, "pre_tokenizer", pre, "ByteLevel", err) ||
-        json_bool(file, pre, "add_prefix_space", "pre_tokenizer.add_prefix_space", true,
-                  &t->add_prefix_space, err) ||
-        json_bool(file, pre, "use_regex", "pre_tokenizer.use_regex", true, &t->use_regex, err))
-        return -1; /* trim_offsets moves offsets only, which we don't report */
-    bool other;
-    if (json_bool(config, config->root, "add_prefix_space", "add_prefix_space", t->add_prefix_space,
-                  &other, err))
-        return -1;
-    if (other != t->add_prefix_space)
-        return fail(err, "%s: add_prefix_space: expected %s as in %s, found %s", config->path,
-                    t->add_prefix_space ? "true" : "false", file->path, other ? "true" : "false");
-    return 0;
-}
-
-int open_tokenizer_json(Tokenizer *t, const Json *file, const Json *config, Error *err) {
-    const cJSON *root = file->root, *model = json_get(root, "model");
-    const cJSON *vocab = json_get(model, "vocab"), *merges = json_get(model, "merges");
-    /* the oldest files (GPT-2's own) have no model.type; what has merges is BPE */
-    bool untyped = cJSON_IsObject(model) && !json_get(model, "type") && merges;
-    if (!untyped && expect_type(file, "model", model, "BPE", err)) return -1;
-    const cJSON *normalizer = json_get(root, "normalizer");
-    if (normalizer && !cJSON_IsNull(normalizer))
-        return json_unexpected(
-            file, "normalizer", "null",
-            json_get(normalizer, "type") ? json_get(normalizer, "type") : normalizer, err);
-    if (json_once(file, model, "model", err) || expect_neutral(file, model, err) ||
-        read_pre_tokenizer(t, file, config, err) ||
-        expect_type(file, "decoder", json_get(root, "decoder"), "ByteLevel", err) ||
-        check_post_processor(file, json_get(root, "post_processor"), err))
-        return -1;
-    if (!cJSON_IsObject(vocab))
-        return json_unexpected(file, "model.vocab", "an object", vocab, err);
-    if (!cJSON_IsArray(merges))
-        return json_unexpected(file, "model.merges", "an array", merges, err);
-    if (read_vocab(t, file, vocab, err) || read_merges(t, file, merges, err) ||
-        json_bool(file, model, "ignore_merges", "model.ignore_merges", false, &t->bpe.ignore_merges,
-                  err))
-        return -1;
-    const cJSON *added = json_get(root, "added_tokens");
-    if (added && !cJSON_IsArray(added) && !cJSON_IsNull(added))
-        return json_unexpected(file, "added_tokens", "an array", added, err);
-    return open_added_list(t, file, added, err);
-}
-
-/* ---- vocab.json and merges.txt ------------------------------------------------------------------------ */
-
-/* These two files don't say how text is split. Qwen's and CLIP's, for instance, look the same and
- * mean another pattern, so the class has to be one that is known. */
-static int check_class(const Json *config, Error *err) {
-    static const char *const known[] = {"CodeGenTokenizer", "CodeGenTokenizerFast", "GPT2Tokenizer",
-                                        "GPT2TokenizerFast"};
+bool is_class(const Json *config, const char *name) {
     const cJSON *class = json_get(config->root, "tokenizer_class");
-    if (!class || cJSON_IsNull(class)) return 0;
-    for (size_t i = 0; cJSON_IsString(class) && i < sizeof known / sizeof *known; i++)
-        if (strcmp(class->valuestring, known[i]) == 0) return 0;
-    return json_unexpected(config, "tokenizer_class",
-                           "\"CodeGenTokenizer\" or \"GPT2Tokenizer\" where there is no "
-                           "tokenizer.json",
-                           class, err);
+    if (!cJSON_IsString(class)) return false;
+    const char *found = class->valuestring;
+    size_t length = strlen(name);
+    return strncmp(found, name, length) == 0 &&
+           (found[length] == '\0' || strcmp(found + length, "Fast") == 0);
 }
 
-int open_vocab_merges(Tokenizer *t, const char *dir, const Json *config, Error *err) {
-    t->use_regex = true;
-    if (check_class(config, err) || json_bool(config, config->root, "add_prefix_space",
-                                              "add_prefix_space", false, &t->add_prefix_space, err))
-        return -1;
-    Json vocab;
-    if (json_read(&vocab, dir, "vocab.json", err)) return -1;
-    int status = read_vocab(t, &vocab, vocab.root, err);
-    json_free(&vocab);
-    if (status) return -1;
-    char *path = tokenizer_path(dir, "merges.txt", err);
-    status = path ? read_merges_text(t, path, err) : -1;
+static bool dir_has(const char *dir, const char *name, Error *err) {
+    char *path = tokenizer_path(dir, name, err);
+    bool has = path && file_exists(path);
     free(path);
-    return status;
+    return has;
+}
+
+/* Upstream's AutoTokenizer believes tokenizer_class, unless the model is a Mistral: to those it
+ * gives the class that reads tokenizer.json as it is. */
+static int is_llama(const char *dir, const Json *config, bool *llama, Error *err) {
+    *llama = is_class(config, "LlamaTokenizer");
+    Json model;
+    if (!*llama) return 0;
+    if (json_read_optional(&model, dir, "config.json", err)) return -1;
+    const cJSON *type = json_get(model.root, "model_type");
+    if (cJSON_IsString(type) && strcmp(type->valuestring, "mistral") == 0) *llama = false;
+    json_free(&model);
+    return 0;
+}
+
+/* The files differ by what their model has and how they cut a text. */
+static int open_json(Tokenizer *t, const Json *file, const char *dir, const Json *config,
+                     Error *err) {
+    const cJSON *model = json_get(file->root, "model");
+    const cJSON *suffix = json_get(model, "end_of_word_suffix");
+    /* the oldest files (GPT-2's own) have no model.type; what has merges is BPE */
+    bool untyped = cJSON_IsObject(model) && !json_get(model, "type") && json_get(model, "merges");
+    if (!untyped && expect_type(file, "model", model, "BPE", err)) return -1;
+    if (json_once(file, model, "model", err)) return -1;
+    bool bytes = is_type(json_get(file->root, "pre_tokenizer"), "ByteLevel"), llama;
+    if (!bytes && cJSON_IsString(suffix) && strcmp(suffix->valuestring, CLIP_SUFFIX) == 0)
+        return open_clip_json(t, file, config, dir, err);
+    if (bytes || !cJSON_IsTrue(json_get(model, "byte_fallback")))
+        return open_bytelevel_json(t, file, config, err) ||
+                       open_added_files(t, dir, config, true, err)
+                   ? -1
+                   : 0;
+    if (is_llama(dir, config, &llama, err) || open_spm_json(t, file, config, llama, err)) return -1;
+    return open_added_files(t, dir, config, true, err);
+}
+
+/* vocab.json and merges.txt don't say how text is split. Qwen's, for instance, look the same and
+ * mean another pattern, so the class has to be one that is known. */
+static int open_pair(Tokenizer *t, const char *dir, const Json *config, Error *err) {
+    const cJSON *class = json_get(config->root, "tokenizer_class");
+    if (is_class(config, "CLIPTokenizer")) return open_clip_files(t, dir, config, err);
+    if (class && !cJSON_IsNull(class) && !is_class(config, "CodeGenTokenizer") &&
+        !is_class(config, "GPT2Tokenizer"))
+        return json_unexpected(config, "tokenizer_class",
+                               "\"CodeGenTokenizer\", \"GPT2Tokenizer\" or \"CLIPTokenizer\" where "
+                               "there is no tokenizer.json",
+                               class, err);
+    if (open_bytelevel_files(t, dir, config, err)) return -1;
+    return open_added_files(t, dir, config, false, err);
+}
+
+/* Which files there are decides what reads them; upstream's order. */
+static int open_files(Tokenizer *t, const char *dir, const Json *config, Error *err) {
+    if (dir_has(dir, "tokenizer.json", err)) {
+        Json file;
+        if (json_read(&file, dir, "tokenizer.json", err)) return -1;
+        int status = open_json(t, &file, dir, config, err);
+        json_free(&file);
+        return status;
+    }
+    if (dir_has(dir, "tokenizer.model", err)) return open_spm_model(t, dir, config, err);
+    if (dir_has(dir, "vocab.json", err) || dir_has(dir, "merges.txt", err))
+        return open_pair(t, dir, config, err);
+    return fail(err,
+                "%s: expected a tokenizer: tokenizer.json, tokenizer.model, or vocab.json and "
+                "merges.txt; found none of them",
+                dir);
+}
+
+/* Absurdly large where there is none: transformers writes 10^30. */
+static int read_max_length(Tokenizer *t, const Json *config, Error *err) {
+    const cJSON *item = json_get(config->root, "model_max_length");
+    if (!item || cJSON_IsNull(item)) return 0;
+    if (!cJSON_IsNumber(item) || item->valuedouble < 1)
+        return json_unexpected(config, "model_max_length", "a number of tokens", item, err);
+    if (item->valuedouble < INT32_MAX) t->max_length = (int64_t)item->valuedouble;
+    return 0;
+}
+
+/* Upstream looks for an added token that is `normalized` in normalized text, and as normalized. */
+static int normalize_added(Tokenizer *t, Error *err) {
+    for (size_t i = 0; i < t->added.count; i++) {
+        AddedToken *a = &t->added.token[i];
+        if (!a->normalized) continue;
+        char *content = tokenizer_normalize(t, a->content, a->length, &a->length, err);
+        if (!content) return -1;
+        free(a->content);
+        a->content = content;
+    }
+    added_finish(&t->added);
+    return 0;
+}
+
+Tokenizer *tokenizer_open(const char *dir, Error *err) {
+    Tokenizer *t = calloc(1, sizeof *t);
+    if (!t) {
+        fail(err, "%s: no memory", dir);
+        return NULL;
+    }
+    t->bos = t->eos = t->pad = t->unk = t->max_length = -1;
+    Json config;
+    int status = json_read_optional(&config, dir, "tokenizer_config.json", err);
+    if (status == 0) status = read_max_length(t, &config, err);
+    if (status == 0) status = open_files(t, dir, &config, err);
+    json_free(&config);
+    if (status == 0 && !err->set) status = normalize_added(t, err);
+    if (status || err->set) {
+        tokenizer_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tokenizer_close(Tokenizer *t) {
+    if (!t) return;
+    added_free(&t->added);
+    bpe_free(&t->bpe);
+    pieces_free(&t->pieces);
+    free(t);
 }

@@ -145,31 +145,51 @@ static const cJSON *named(const Json *config, const Json *map, const char *name,
 }
 
 /* A special token that no list of added tokens has becomes one, of the vocabulary's id if it is
- * there, so that it is found in a text. */
+ * there, so that it is found in a text. `listed` is how many tokens the lists had. */
 static int put_special(Tokenizer *t, const Json *file, const cJSON *item, const char *where,
-                       Error *err) {
+                       size_t listed, Error *err) {
     AddedToken token;
     bool found;
     if (parse_token(file, item, where, &token, &found, err)) return -1;
     if (!found) return 0;
     int32_t id = pieces_find(&t->pieces, token.content, token.length);
-    if (id >= 0 && added_find(&t->added, id)) return 0;
+    const AddedToken *other = id >= 0 ? added_find(&t->added, id) : NULL;
+    if (other && (size_t)(other - t->added.token) < listed) return 0;
     token.special = true;
     if (!cJSON_IsObject(item) || !json_get(item, "normalized")) token.normalized = false;
     return put(t, file, &token, err);
 }
 
+/* The same text was given before, and as the same: both as a string, or both as an object. */
+static bool said_before(const Json *config, const Json *map, int names, const cJSON *item) {
+    const cJSON *content = cJSON_IsObject(item) ? json_get(item, "content") : item;
+    const Json *from;
+    for (int i = 0; i < names && cJSON_IsString(content); i++) {
+        const cJSON *other = named(config, map, special_names[i], &from);
+        bool object = cJSON_IsObject(other);
+        if (object != cJSON_IsObject(item)) continue;
+        if (object) other = json_get(other, "content");
+        if (cJSON_IsString(other) && strcmp(other->valuestring, content->valuestring) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Where two names give one token with different flags ("<|endoftext|>" as eos_token, an object, and
+ * as pad_token, a string, in SD 1.x), the later name wins, as upstream. */
 static int put_specials(Tokenizer *t, const Json *config, const Json *map, Error *err) {
     const Json *from;
+    size_t listed = t->added.count;
     for (int i = 0; i < SPECIAL_NAMES; i++) {
         const cJSON *item = named(config, map, special_names[i], &from);
-        if (put_special(t, from, item, special_names[i], err)) return -1;
+        if (said_before(config, map, i, item)) continue;
+        if (put_special(t, from, item, special_names[i], listed, err)) return -1;
     }
     static const char *const more[] = {"additional_special_tokens", "extra_special_tokens"};
     for (int i = 0; i < 2; i++) {
         const cJSON *each, *list = named(config, map, more[i], &from);
         cJSON_ArrayForEach(each, list) {
-            if (put_special(t, from, each, more[i], err)) return -1;
+            if (put_special(t, from, each, more[i], t->added.count, err)) return -1;
         }
     }
     return 0;
@@ -230,6 +250,53 @@ static int read_bos(Tokenizer *t, const Json *config, const Json *map, Error *er
     return 0;
 }
 
+/* The others; put_specials has seen to it that they are pieces. */
+static int64_t named_id(const Tokenizer *t, const Json *config, const Json *map, const char *name) {
+    const Json *from;
+    const cJSON *item = named(config, map, name, &from);
+    if (cJSON_IsObject(item)) item = json_get(item, "content");
+    if (!cJSON_IsString(item)) return -1;
+    return pieces_find(&t->pieces, item->valuestring, strlen(item->valuestring));
+}
+
+int open_added_piece(Tokenizer *t, int32_t id, bool special, Error *err) {
+    if (added_find(&t->added, id)) return 0;
+    char *text = t->pieces.text[id];
+    const AddedToken token = {
+        .content = text, .length = strlen(text), .id = id, .special = special};
+    return added_put(&t->added, &token, err);
+}
+
+/* What the classes' constructors fall back on, for a token that no file mentions; one that a file
+ * sets to null there is none of. */
+static int put_class_tokens(Tokenizer *t, const Json *config, const Json *map, Error *err) {
+    static const struct {
+        const char *class, *name, *piece;
+    } known[] = {
+        {"LlamaTokenizer", "bos_token", "<s>"},
+        {"LlamaTokenizer", "eos_token", "</s>"},
+        {"LlamaTokenizer", "unk_token", "<unk>"},
+        {"CLIPTokenizer", "bos_token", "<|startoftext|>"},
+        {"CLIPTokenizer", "eos_token", "<|endoftext|>"},
+        {"CLIPTokenizer", "unk_token", "<|endoftext|>"},
+        {"CLIPTokenizer", "pad_token", "<|endoftext|>"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const char *piece = known[i].piece;
+        int32_t id = pieces_find(&t->pieces, piece, strlen(piece));
+        if (id < 0 || !is_class(config, known[i].class) || json_get(config->root, known[i].name) ||
+            json_get(map->root, known[i].name))
+            continue;
+        int64_t *const place = !strcmp(known[i].name, "bos_token")   ? &t->bos
+                               : !strcmp(known[i].name, "eos_token") ? &t->eos
+                               : !strcmp(known[i].name, "unk_token") ? &t->unk
+                                                                     : &t->pad;
+        *place = id;
+        if (open_added_piece(t, id, true, err)) return -1;
+    }
+    return 0;
+}
+
 static int put_files(Tokenizer *t, const Json *config, const Json *map, const Json *older,
                      Error *err) {
     const cJSON *decoder = json_get(config->root, "added_tokens_decoder");
@@ -238,8 +305,11 @@ static int put_files(Tokenizer *t, const Json *config, const Json *map, const Js
     if (decoder ? put_decoder(t, config, decoder, err)
                 : older->root && put_older(t, older, config, map, err))
         return -1;
-    if (read_bos(t, config, map, err)) return -1;
-    return put_specials(t, config, map, err);
+    if (read_bos(t, config, map, err) || put_specials(t, config, map, err)) return -1;
+    t->eos = named_id(t, config, map, "eos_token");
+    t->unk = named_id(t, config, map, "unk_token");
+    t->pad = named_id(t, config, map, "pad_token");
+    return put_class_tokens(t, config, map, err);
 }
 
 int open_added_files(Tokenizer *t, const char *dir, const Json *config, bool tokenizer_json,

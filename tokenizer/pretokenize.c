@@ -15,6 +15,16 @@ static size_t run(const char *text, size_t length, CharClass wanted) {
     return at;
 }
 
+/* 's|'t|'re|'ve|'m|'ll|'d at the beginning of text; 0: none. */
+static size_t contraction(const char *text, size_t length) {
+    static const char known[][4] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t n = strlen(known[i]);
+        if (length >= n && memcmp(text, known[i], n) == 0) return n;
+    }
+    return 0;
+}
+
 /* openai/gpt-2, src/encoder.py:
  *
  *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
@@ -23,12 +33,8 @@ static size_t run(const char *text, size_t length, CharClass wanted) {
  * is split off only where no longer run of punctuation began before it. Lower case only: "'S" is
  * "'" and "S". */
 size_t gpt2_word(const char *text, size_t length) {
-    /* 's|'t|'re|'ve|'m|'ll|'d */
-    static const char contraction[][4] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
-    for (size_t i = 0; i < sizeof contraction / sizeof *contraction; i++) {
-        size_t n = strlen(contraction[i]);
-        if (length >= n && memcmp(text, contraction[i], n) == 0) return n;
-    }
+    size_t short_word = contraction(text, length);
+    if (short_word > 0) return short_word;
 
     /*  ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
      * The classes exclude each other, so the character after the optional space decides. */
@@ -49,4 +55,27 @@ size_t gpt2_word(const char *text, size_t length) {
     int32_t code;
     size_t last = utf8_last(text, whole, &code);
     return whole > last ? whole - last : whole;
+}
+
+/* transformers 5, CLIPTokenizer:
+ *
+ *   <\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
+ *
+ * White space, which no alternative takes, is left out. Version 4 did without the first two. */
+size_t clip_word(const char *text, size_t length, size_t *skip) {
+    static const char *const marker[] = {"<|startoftext|>", "<|endoftext|>"};
+    *skip = run(text, length, SPACE);
+    text += *skip;
+    length -= *skip;
+    if (length == 0) return 0;
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(marker[i]);
+        if (length >= n && memcmp(text, marker[i], n) == 0) return n;
+    }
+    size_t short_word = contraction(text, length);
+    if (short_word > 0) return short_word;
+    int32_t code;
+    size_t n = utf8_next(text, length, &code);
+    CharClass first = char_class(code);
+    return first == NUMBER ? n : run(text, length, first);
 }

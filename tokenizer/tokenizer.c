@@ -1,75 +1,26 @@
+#include "tokenizer/clip.h"
 #include "tokenizer/open.h"
 #include "tokenizer/pretokenize.h"
 #include "tokenizer/unicode.h"
-#include "weights/file.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Opening ---------------------------------------------------------------------------------------- */
-
-static bool dir_has(const char *dir, const char *name, Error *err) {
-    char *path = tokenizer_path(dir, name, err);
-    bool has = path && file_exists(path);
-    free(path);
-    return has;
-}
-
-/* Which files there are decides what reads them. */
-static int open_files(Tokenizer *t, const char *dir, const Json *config, Error *err) {
-    bool tokenizer_json = dir_has(dir, "tokenizer.json", err);
-    int status;
-    if (tokenizer_json) {
-        Json file;
-        if (json_read(&file, dir, "tokenizer.json", err)) return -1;
-        status = open_tokenizer_json(t, &file, config, err);
-        json_free(&file);
-    } else if (dir_has(dir, "vocab.json", err) || dir_has(dir, "merges.txt", err)) {
-        status = open_vocab_merges(t, dir, config, err);
-    } else {
-        return fail(err,
-                    "%s: expected a tokenizer: tokenizer.json, or vocab.json and merges.txt; "
-                    "found neither",
-                    dir);
-    }
-    if (status) return -1;
-    return open_added_files(t, dir, config, tokenizer_json, err);
-}
-
-Tokenizer *tokenizer_open(const char *dir, Error *err) {
-    Tokenizer *t = calloc(1, sizeof *t);
-    if (!t) {
-        fail(err, "%s: no memory", dir);
-        return NULL;
-    }
-    t->bos = -1;
-    Json config;
-    int status = json_read_optional(&config, dir, "tokenizer_config.json", err);
-    if (status == 0) status = open_files(t, dir, &config, err);
-    json_free(&config);
-    if (status || err->set) {
-        tokenizer_close(t);
-        return NULL;
-    }
-    added_finish(&t->added);
-    return t;
-}
-
-void tokenizer_close(Tokenizer *t) {
-    if (!t) return;
-    added_free(&t->added);
-    bytebpe_free(&t->bpe);
-    pieces_free(&t->pieces);
-    free(t);
-}
+/* ---- What it is --------------------------------------------------------------------------------------- */
 
 int64_t tokenizer_size(const Tokenizer *t) { return t->pieces.size; }
 
 int64_t tokenizer_bos(const Tokenizer *t) { return t->bos; }
 
+int64_t tokenizer_eos(const Tokenizer *t) { return t->eos; }
+
+int64_t tokenizer_pad(const Tokenizer *t) { return t->pad; }
+
+int64_t tokenizer_max_length(const Tokenizer *t) { return t->max_length; }
+
 const char *tokenizer_kind(const Tokenizer *t) {
-    (void)t;
-    return "byte-level BPE";
+    static const char *const name[] = {"byte-level BPE", "SentencePiece BPE", "CLIP BPE"};
+    return name[t->kind];
 }
 
 const char *tokenizer_piece(const Tokenizer *t, int64_t id) {
@@ -95,44 +46,106 @@ void token_ids_free(TokenIds *ids) {
     *ids = (TokenIds){0};
 }
 
-/* Text between added tokens, valid UTF-8 and not empty. */
-static int encode_words(const Tokenizer *t, const char *text, size_t length, BpeScratch *scratch,
-                        IdList *out, Error *err) {
+char *tokenizer_normalize(const Tokenizer *t, const char *text, size_t length, size_t *out_length,
+                          Error *err) {
+    if (t->kind == CLIP) return clip_normalize(text, length, out_length, err);
+    return spm_normalize(&t->spm, text, length, out_length, err); /* BYTE_LEVEL: a copy */
+}
+
+/* What one call of tokenizer_encode works with. */
+typedef struct Run {
+    const Tokenizer *t;
+    BpeScratch scratch;
+    IdList out;
+    Error *err;
+} Run;
+
+/* The id of a word that is a piece of the model as it stands, else -1. Added tokens don't count: one
+ * with single_word may stand inside a word, and is not that word's piece. */
+static int whole_word(Run *r, const char *word, size_t length, int32_t *id) {
+    size_t n;
+    char *letters = letters_of(&r->t->letters, word, length, &n, r->err);
+    if (!letters) return -1;
+    *id = pieces_find(&r->t->pieces, letters, n);
+    if (*id >= 0 && !r->t->pieces.of_model[*id]) *id = -1;
+    free(letters);
+    return 0;
+}
+
+static int encode_word(Run *r, const char *word, size_t length) {
+    int32_t id = -1;
+    if (r->t->ignore_merges && whole_word(r, word, length, &id)) return -1;
+    if (id >= 0) return idlist_push(&r->out, id, r->err);
+    return letters_word(&r->t->letters, &r->t->bpe, word, length, &r->scratch, &r->out, r->err);
+}
+
+static int encode_words(Run *r, const char *text, size_t length) {
     while (length > 0) {
-        size_t n = t->use_regex ? gpt2_word(text, length) : length;
-        if (bytebpe_word(&t->bpe, &t->pieces, text, n, scratch, out, err)) return -1;
+        size_t n = r->t->use_regex ? gpt2_word(text, length) : length;
+        if (encode_word(r, text, n)) return -1;
         text += n;
         length -= n;
     }
     return 0;
 }
 
-static int encode_text(const Tokenizer *t, const char *text, size_t length, BpeScratch *scratch,
-                       IdList *out, Error *err) {
-    if (!t->add_prefix_space || text[0] == ' ')
-        return encode_words(t, text, length, scratch, out, err);
+static int encode_bytelevel(Run *r, const char *text, size_t length) {
+    if (!r->t->add_prefix_space || text[0] == ' ') return encode_words(r, text, length);
     char *spaced = malloc(length + 1);
-    if (!spaced) return fail(err, "no memory for a text of %zu bytes", length);
+    if (!spaced) return fail(r->err, "no memory for a text of %zu bytes", length);
     spaced[0] = ' ';
     memcpy(spaced + 1, text, length);
-    int status = encode_words(t, spaced, length + 1, scratch, out, err);
+    int status = encode_words(r, spaced, length + 1);
     free(spaced);
     return status;
 }
 
-/* Takes the added tokens of `stage` out, then those of the next one; encodes what is left. */
-static int encode_stage(const Tokenizer *t, int stage, const char *text, size_t length,
-                        BpeScratch *scratch, IdList *out, Error *err) {
-    if (stage == 2) return encode_text(t, text, length, scratch, out, err);
+/* By CLIP's pattern, then each word by GPT-2's, which upstream's byte-level step brings along: it
+ * cuts "<|endoftext|>" into three. */
+static int encode_clip(Run *r, const char *text, size_t length) {
+    size_t skip;
+    for (size_t at = 0, n; (n = clip_word(text + at, length - at, &skip)) > 0; at += n) {
+        at += skip;
+        for (size_t done = 0, part; done < n; done += part) {
+            part = gpt2_word(text + at + done, n - done);
+            if (encode_word(r, text + at + done, part)) return -1;
+        }
+    }
+    return 0;
+}
+
+/* Text between added tokens, normalized, valid UTF-8 and not empty. first: of the whole text. */
+static int encode_text(Run *r, const char *text, size_t length, bool first) {
+    const Tokenizer *t = r->t;
+    switch (t->kind) {
+    case BYTE_LEVEL: return encode_bytelevel(r, text, length);
+    case CLIP: return encode_clip(r, text, length);
+    case SENTENCEPIECE: break;
+    }
+    return spm_encode(&t->spm, &t->pieces, &t->bpe, t->ignore_merges, text, length, first,
+                      &r->scratch, &r->out, r->err);
+}
+
+/* Takes the added tokens of `stage` out: those that are not normalized from the text as it is, the
+ * others from what is left of it, normalized; encodes the rest. */
+static int encode_stage(Run *r, int stage, const char *text, size_t length, bool first) {
+    if (stage == 2) return encode_text(r, text, length, first);
+    char *normalized = NULL;
+    if (stage == 1 && r->t->kind != BYTE_LEVEL) {
+        normalized = tokenizer_normalize(r->t, text, length, &length, r->err);
+        if (!normalized) return -1;
+        text = normalized;
+    }
     Spans spans = {0};
-    int status = added_split(&t->added, stage, text, length, &spans, err);
+    int status = added_split(&r->t->added, stage, text, length, &spans, r->err);
     for (size_t i = 0; i < spans.count && status == 0; i++) {
         const Span *s = &spans.span[i];
-        status = s->id >= 0 ? idlist_push(out, s->id, err)
-                            : encode_stage(t, stage + 1, text + s->begin, s->end - s->begin,
-                                           scratch, out, err);
+        status = s->id >= 0 ? idlist_push(&r->out, s->id, r->err)
+                            : encode_stage(r, stage + 1, text + s->begin, s->end - s->begin,
+                                           first && s->begin == 0);
     }
     free(spans.span);
+    free(normalized);
     return status;
 }
 
@@ -149,58 +162,75 @@ int tokenizer_encode(const Tokenizer *t, const char *text, size_t length, bool b
         if (!repaired) return fail(err, "no memory for a text of %zu bytes", length);
         text = repaired;
     }
-    IdList list = {0};
-    BpeScratch scratch = {0};
-    int status = bos ? idlist_push(&list, t->bos, err) : 0;
-    if (status == 0) status = encode_stage(t, 0, text, length, &scratch, &list, err);
-    bpe_scratch_free(&scratch);
+    Run r = {.t = t, .err = err};
+    int status = bos ? idlist_push(&r.out, t->bos, err) : 0;
+    if (status == 0) status = encode_stage(&r, 0, text, length, true);
+    bpe_scratch_free(&r.scratch);
     free(repaired);
-    if (status) token_ids_free(&list.ids);
-    *out = list.ids;
+    if (status) token_ids_free(&r.out.ids);
+    *out = r.out.ids;
     return status;
+}
+
+int tokenizer_encode_padded(const Tokenizer *t, const char *text, size_t length, size_t wanted,
+                            TokenIds *out, size_t *dropped, Error *err) {
+    *out = (TokenIds){0};
+    if (t->bos < 0 || t->eos < 0 || t->pad < 0 || wanted < 2)
+        return fail(err,
+                    "expected bos_token, eos_token and pad_token in tokenizer_config.json or "
+                    "special_tokens_map.json, and a length of at least 2; found %lld, %lld, %lld "
+                    "(-1: none) and %zu",
+                    (long long)t->bos, (long long)t->eos, (long long)t->pad, wanted);
+    TokenIds ids;
+    if (tokenizer_encode(t, text, length, true, &ids, err)) return -1;
+    size_t kept = ids.count < wanted ? ids.count : wanted - 1;
+    int64_t *id = malloc(wanted * sizeof *id);
+    if (id) {
+        memcpy(id, ids.id, kept * sizeof *id);
+        id[kept] = t->eos;
+        for (size_t i = kept + 1; i < wanted; i++) id[i] = t->pad;
+        *out = (TokenIds){id, wanted};
+        *dropped = ids.count - kept;
+    }
+    token_ids_free(&ids);
+    return id ? 0 : fail(err, "no memory for %zu ids", wanted);
 }
 
 /* ---- Ids to text ------------------------------------------------------------------------------------ */
 
-/* The bytes of a piece; out has room for strlen(piece). Upstream's ByteLevel decoder decides piece
- * by piece: if every character is a letter of the byte alphabet, they are bytes, otherwise the
- * piece stands for itself. That goes for added tokens too: "  " stays two spaces, as a space is no
- * letter, while an added token "é" would come out as the byte 0xE9. */
-static size_t piece_bytes(const ByteBpe *b, const char *piece, char *out) {
-    size_t length = strlen(piece), n = 0;
-    for (size_t at = 0; at < length;) {
-        int32_t code;
-        at += utf8_next(piece + at, length - at, &code);
-        if (code < 0 || code >= BYTE_LETTERS || b->byte_of[code] < 0) {
-            memcpy(out, piece, length);
-            return length;
-        }
-        out[n++] = (char)b->byte_of[code];
-    }
-    return n;
-}
-
-char *tokenizer_decode(const Tokenizer *t, const int64_t *ids, size_t count, size_t *length,
-                       Error *err) {
-    size_t total = 0;
-    for (size_t i = 0; i < count; i++) {
-        const char *piece = tokenizer_piece(t, ids[i]);
-        if (!piece) {
-            fail(err, "id %zu: expected one of the vocabulary (0 to %d), found %lld", i,
-                 (int)t->pieces.size - 1, (long long)ids[i]);
-            return NULL;
-        }
-        total += strlen(piece);
-    }
+static char *decode_letters(const Tokenizer *t, const char *const *piece, size_t count,
+                            size_t *length, Error *err) {
+    size_t total = 0, n = 0;
+    for (size_t i = 0; i < count; i++) total += strlen(piece[i]);
     char *bytes = malloc(total + 1);
     char *text = NULL;
     if (bytes) {
-        size_t n = 0;
-        for (size_t i = 0; i < count; i++)
-            n += piece_bytes(&t->bpe, tokenizer_piece(t, ids[i]), bytes + n);
+        for (size_t i = 0; i < count; i++) n += letters_bytes(&t->letters, piece[i], bytes + n);
         text = utf8_repair(bytes, n, length);
         free(bytes);
     }
     if (!text) fail(err, "no memory for a text of %zu bytes", total);
+    return text;
+}
+
+char *tokenizer_decode(const Tokenizer *t, const int64_t *ids, size_t count, size_t *length,
+                       Error *err) {
+    const char **piece = calloc(count + 1, sizeof *piece);
+    if (!piece) {
+        fail(err, "no memory for %zu pieces", count);
+        return NULL;
+    }
+    char *text = NULL;
+    size_t known = 0;
+    while (known < count && (piece[known] = tokenizer_piece(t, ids[known])) != NULL) known++;
+    if (known < count)
+        fail(err, "id %zu: expected one of the vocabulary (0 to %d), found %lld", known,
+             (int)t->pieces.size - 1, (long long)ids[known]);
+    else if (t->kind == SENTENCEPIECE)
+        text = spm_decode(&t->spm, piece, count, length, err);
+    else
+        text = decode_letters(t, piece, count, length, err);
+    free(piece);
+    if (text && t->kind == CLIP) *length = clip_tidy(text, *length);
     return text;
 }

@@ -170,3 +170,23 @@ bool is_word_char(int32_t code) {
     default: return false;
     }
 }
+
+/* ---- Normal form and case --------------------------------------------------------------------------- */
+
+char *utf8_nfc(const char *s, size_t length, size_t *composed) {
+    if (length > PTRDIFF_MAX / 32)
+        return NULL; /* utf8proc counts code points in an int of that size */
+    utf8proc_uint8_t *out = NULL;
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)length, &out,
+                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    *composed = n < 0 ? 0 : (size_t)n;
+    return n < 0 ? NULL : (char *)out;
+}
+
+size_t utf8_put_lower(int32_t code, char out[4]) {
+    if (code == 0x130) { /* I with a dot: the only character whose lower case is two */
+        memcpy(out, "i\xCC\x87", 3);
+        return 3;
+    }
+    return utf8_put(utf8proc_tolower(code), out);
+}

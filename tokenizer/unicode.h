@@ -25,4 +25,10 @@ CharClass char_class(int32_t code);
 /* \w, for added tokens with single_word. */
 bool is_word_char(int32_t code);
 
+/* NFC of valid UTF-8: malloc'ed; NULL: no memory. */
+char *utf8_nfc(const char *s, size_t length, size_t *composed);
+/* The character in lower case, by itself (a sigma at the end of a word is like any other): 1 to 4
+ * bytes written, at most half as many again as the character had. */
+size_t utf8_put_lower(int32_t code, char out[4]);
+
 #endif
