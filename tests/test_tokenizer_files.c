@@ -1,9 +1,7 @@
 /* Tokenizer files that must be refused, with the message, and odd ones that must not.
  *
  * A case is a small tokenizer that is fine, one edit, and what is expected of the result. */
-#include "tests/check.h"
-#include "tests/temp.h"
-#include "tokenizer/tokenizer.h"
+#include "tests/tokenizer_rows.h"
 
 /* ---- Two tokenizers that are fine: the same one in both layouts ----------------------------------- */
 
@@ -102,7 +100,7 @@ typedef struct Case {
 } Case;
 
 #define JSON ONE, 0
-#define VOCAB OLDER, 1
+#define VOCAB_JSON OLDER, 1
 #define MERGES OLDER, 2
 #define ADDED OLDER, 3
 #define CONFIG1 ONE, 4
@@ -231,12 +229,12 @@ static const Case cases[] = {
         "\"  \""),
 
     /* vocab.json and merges.txt */
-    BAD("nothing there", VOCAB, NULL, NULL,
+    BAD("nothing there", VOCAB_JSON, NULL, NULL,
         "@/vocab.json: can't be opened: No such file or directory"),
     BAD("no merges.txt", MERGES, NULL, NULL,
         "@/merges.txt: can't be opened: No such file or directory"),
-    BAD("vocab.json an array", VOCAB, NULL, "[1]", "@/vocab.json: expected a JSON object { }"),
-    BAD("vocab.json with a string", VOCAB, "\"ab\": 256", "\"ab\": null",
+    BAD("vocab.json an array", VOCAB_JSON, NULL, "[1]", "@/vocab.json: expected a JSON object { }"),
+    BAD("vocab.json with a string", VOCAB_JSON, "\"ab\": 256", "\"ab\": null",
         "@/vocab.json: id of \"ab\": expected an id from 0 to 2649, found null"),
     BAD("merges.txt with an empty line", MERGES, "ab c\n", "\nab c\n",
         "@/merges.txt: line 3: expected two pieces with one space between them, found \"\""),
@@ -255,7 +253,8 @@ static const Case cases[] = {
         "260"),
     BAD("class of another pattern", CONFIG2, "CodeGenTokenizer", "Qwen2Tokenizer",
         "@/tokenizer_config.json: tokenizer_class: expected \"CodeGenTokenizer\", "
-        "\"GPT2Tokenizer\" or \"CLIPTokenizer\" where there is no tokenizer.json, found \"Qwen2Tokenizer\""),
+        "\"GPT2Tokenizer\" or \"CLIPTokenizer\" where there is no tokenizer.json, found "
+        "\"Qwen2Tokenizer\""),
 
     /* the files beside them */
     BAD("config not JSON", CONFIG1, NULL, "{",
@@ -334,17 +333,6 @@ static const Case cases[] = {
      NULL, "abc<y>", "256 99 260", 258},
 };
 
-/* text with the first `find` replaced; malloc'ed. */
-static char *replaced(const char *text, const char *find, const char *replace) {
-    const char *at = strstr(text, find);
-    if (!at) fail_msg("the case's file does not have \"%s\"", find);
-    size_t before = (size_t)(at - text), size = strlen(text) + strlen(replace) + 1;
-    char *out = malloc(size);
-    assert_non_null(out);
-    snprintf(out, size, "%.*s%s%s", (int)before, text, replace, at + strlen(find));
-    return out;
-}
-
 /* All files of the layout, the edit applied. */
 static Temp write_case(const Case *c) {
     Temp temp = temp_new();
@@ -361,44 +349,10 @@ static Temp write_case(const Case *c) {
     return temp;
 }
 
-/* message with dir for each @; malloc'ed */
-static char *with_dir(const char *message, const char *dir) {
-    char *out = NULL;
-    size_t size;
-    FILE *f = open_memstream(&out, &size);
-    assert_non_null(f);
-    for (const char *p = message; *p; p++) {
-        if (*p == '@')
-            fputs(dir, f);
-        else
-            fputc(*p, f);
-    }
-    fclose(f);
-    return out;
-}
-
-static void refused(const Case *c, const char *dir) {
-    Error err = {0};
-    Tokenizer *t = tokenizer_open(dir, &err);
-    char *message = with_dir(c->message, dir);
-    if (t) fail_msg("opened; expected: %s", message);
-    assert_string_equal(err.message, message);
-    free(message);
-}
-
 static void accepted(const Case *c, const char *dir) {
-    Error err = {0};
-    Tokenizer *t = tokenizer_open(dir, &err);
-    if (!t) fail_msg("%s", err.message);
-    TokenIds ids;
-    assert_int_equal(tokenizer_encode(t, c->text, strlen(c->text), false, &ids, &err), 0);
-    char got[200] = "";
-    size_t n = 0;
-    for (size_t i = 0; i < ids.count && n < sizeof got; i++)
-        n += (size_t)snprintf(got + n, sizeof got - n, i ? " %lld" : "%lld", (long long)ids.id[i]);
-    assert_string_equal(got, c->ids);
+    Tokenizer *t = open_or_fail(dir);
+    check_ids_text(t, c->text, c->ids);
     assert_int_equal(tokenizer_bos(t), c->bos);
-    token_ids_free(&ids);
     tokenizer_close(t);
 }
 
@@ -406,7 +360,7 @@ static void run_case(void **state) {
     const Case *c = *state;
     Temp temp = write_case(c);
     if (c->message)
-        refused(c, temp.dir);
+        check_refused(temp.dir, c->message);
     else
         accepted(c, temp.dir);
     temp_free(&temp);
@@ -417,13 +371,9 @@ static void run_case(void **state) {
 static void empty_directory(void **state) {
     (void)state;
     Temp temp = temp_new();
-    Error err = {0};
-    assert_null(tokenizer_open(temp.dir, &err));
-    char *message = with_dir("@: expected a tokenizer: tokenizer.json, tokenizer.model, or vocab.json "
-                             "and merges.txt; found none of them",
-                             temp.dir);
-    assert_string_equal(err.message, message);
-    free(message);
+    check_refused(temp.dir,
+                  "@: expected a tokenizer: tokenizer.json, tokenizer.model, or vocab.json "
+                  "and merges.txt; found none of them");
     temp_free(&temp);
 }
 

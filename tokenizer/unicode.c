@@ -112,8 +112,7 @@ static const struct {
     {0x1E5F0, 0x1E5F0, 'L'}, {0x1E5F1, 0x1E5FA, 'N'}, {0x2EBF0, 0x2EE5D, 'L'},
 };
 
-/* 0 if unassigned in Unicode 16 too. */
-static char kind_since_15(int32_t code) {
+char kind_since_15(int32_t code) {
     for (size_t i = 0; i < sizeof added_since_15 / sizeof *added_since_15; i++)
         if (code >= added_since_15[i].first && code <= added_since_15[i].last)
             return added_since_15[i].kind;
@@ -169,24 +168,4 @@ bool is_word_char(int32_t code) {
     case UTF8PROC_CATEGORY_CN: return kind_since_15(code) != 0;
     default: return false;
     }
-}
-
-/* ---- Normal form and case --------------------------------------------------------------------------- */
-
-char *utf8_nfc(const char *s, size_t length, size_t *composed) {
-    if (length > PTRDIFF_MAX / 32)
-        return NULL; /* utf8proc counts code points in an int of that size */
-    utf8proc_uint8_t *out = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)length, &out,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-    *composed = n < 0 ? 0 : (size_t)n;
-    return n < 0 ? NULL : (char *)out;
-}
-
-size_t utf8_put_lower(int32_t code, char out[4]) {
-    if (code == 0x130) { /* I with a dot: the only character whose lower case is two */
-        memcpy(out, "i\xCC\x87", 3);
-        return 3;
-    }
-    return utf8_put(utf8proc_tolower(code), out);
 }

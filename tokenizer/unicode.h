@@ -25,6 +25,9 @@ CharClass char_class(int32_t code);
 /* \w, for added tokens with single_word. */
 bool is_word_char(int32_t code);
 
+/* What Unicode 15.1 and 16.0 added: 'L', 'N' or 'M', else 0. */
+char kind_since_15(int32_t code);
+
 /* NFC of valid UTF-8: malloc'ed; NULL: no memory. */
 char *utf8_nfc(const char *s, size_t length, size_t *composed);
 /* The character in lower case, by itself (a sigma at the end of a word is like any other): 1 to 4
