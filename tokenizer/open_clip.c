@@ -44,9 +44,11 @@ static int check_pre_tokenizer(const Json *file, Error *err) {
                            found, err);
 }
 
-/* Ids of bytes that are no pieces, as tiny vocabularies for tests have them. */
+/* Bytes that are no pieces become unk_token, if the model itself has that: so it is in the tiny
+ * vocabularies that tests use. */
 static int init_letters(Tokenizer *t, const char *path, Error *err) {
-    return letters_init(&t->letters, &t->pieces, CLIP_SUFFIX, (int32_t)t->unk, path, err);
+    int32_t unk = t->unk >= 0 && t->pieces.of_model[t->unk] ? (int32_t)t->unk : -1;
+    return letters_init(&t->letters, &t->pieces, CLIP_SUFFIX, unk, path, err);
 }
 
 int open_clip_json(Tokenizer *t, const Json *file, const Json *config, const char *dir,

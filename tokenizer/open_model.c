@@ -247,6 +247,10 @@ static int check_special(const Model *m, const Pieces *pieces, Error *err) {
         const char *piece = m->special_piece[i];
         int32_t found = pieces_find(pieces, piece, strlen(piece));
         if (found == m->special_id[i]) continue;
+        if (found < 0)
+            return fail(err,
+                        "%s: trainer_spec.%s_id: expected -1, as \"%s\" is no piece, found %lld",
+                        m->path, special_name[i], piece, (long long)m->special_id[i]);
         return fail(err, "%s: trainer_spec.%s_id: expected %d, the id of \"%s\", found %lld",
                     m->path, special_name[i], (int)found, piece, (long long)m->special_id[i]);
     }

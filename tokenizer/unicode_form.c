@@ -6,28 +6,29 @@
 #include <utf8proc.h>
 
 /* ---- NFC ------------------------------------------------------------------------------------------------
- * Upstream's (tokenizers 0.23: the crate unicode-normalization-alignments) composes what Unicode 13
- * composes, but takes the marks below, which came after Unicode 9, for characters of combining class
- * 0: no mark is moved over them. utf8proc 2.8 knows them as marks. What Unicode 15.1 and 16 added is
- * unknown to upstream, and must stay so with a newer utf8proc. With class 0 and no composition such
- * a character divides the text, so each side is composed for itself. */
+ * Upstream's (tokenizers 0.23: the crate unicode-normalization-alignments) knows Unicode 9. Marks that
+ * came later are of combining class 0 to it: no other mark moves over them; and the one pair that
+ * later versions compose (U+11935 U+11930, Unicode 13) stays a pair. utf8proc 2.8 knows Unicode 15. With
+ * class 0 and no composition such a character divides the text, so each side is composed for
+ * itself. What Unicode 15.1 and 16 added divides too, for the day that utf8proc knows it. */
 static const struct {
     int32_t first, last;
-} class_0_upstream[] = {
+} new_to_upstream[] = {
     {0x07FD, 0x07FD},   {0x0898, 0x089F},   {0x08CA, 0x08D3},   {0x09FE, 0x09FE},
     {0x0C3C, 0x0C3C},   {0x0D3B, 0x0D3C},   {0x0EBA, 0x0EBA},   {0x1715, 0x1715},
     {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},   {0x10D24, 0x10D27},
     {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85},
     {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
-    {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34},
-    {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45},
-    {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
-    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+    {0x11930, 0x11930}, {0x11935, 0x11935}, {0x1193D, 0x1193E}, {0x11943, 0x11943},
+    {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99},
+    {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+    {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+    {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
 
 static bool divides(int32_t code) {
     if (code < 0x300) return false;
-    for (size_t i = 0; i < sizeof class_0_upstream / sizeof *class_0_upstream; i++)
-        if (code >= class_0_upstream[i].first && code <= class_0_upstream[i].last) return true;
+    for (size_t i = 0; i < sizeof new_to_upstream / sizeof *new_to_upstream; i++)
+        if (code >= new_to_upstream[i].first && code <= new_to_upstream[i].last) return true;
     return kind_since_15(code) != 0;
 }
 
