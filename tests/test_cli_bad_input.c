@@ -120,8 +120,9 @@ static void missing_config(void **state) {
 static void missing_tokenizer(void **state) {
     (void)state;
     unlink(path("@/p/llm/tokenizer.json"));
-    refused_by(DRAW("-s", "1"), "@/p/llm: expected a tokenizer: tokenizer.json, or vocab.json and "
-                                "merges.txt; found neither");
+    refused_by(DRAW("-s", "1"),
+               "@/p/llm: expected a tokenizer: tokenizer.json, tokenizer.model, or "
+               "vocab.json and merges.txt; found none of them");
 }
 
 /* ---- truncated ----------------------------------------------------------------------------------- */
