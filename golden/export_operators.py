@@ -12,7 +12,7 @@ rotary table (transformers casts both to float32). The rotation itself is upstre
 
 import torch
 import torch.nn.functional as F
-from transformers.activations import NewGELUActivation
+from transformers.activations import NewGELUActivation, QuickGELUActivation
 from transformers.masking_utils import sliding_window_causal_mask_function
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
@@ -178,6 +178,7 @@ def activations():
         "silu": F.silu,
         "gelu": F.gelu,
         "gelu_new": NewGELUActivation(),
+        "quick_gelu": QuickGELUActivation(),
         "geglu": lambda x: (lambda value, gate: value * F.gelu(gate))(*x.chunk(2, dim=-1)),
         "softmax": lambda x: torch.softmax(x, -1),
     }

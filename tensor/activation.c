@@ -1,10 +1,11 @@
 /* Element by element:
- *     silu      x / (1 + exp(-x))
- *     gelu      x/2 (1 + erf(x / sqrt(2)))
- *     gelu_new  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
- *     geglu     value * gelu(gate)
+ *     silu        x / (1 + exp(-x))
+ *     gelu        x/2 (1 + erf(x / sqrt(2)))
+ *     gelu_new    x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+ *     quick_gelu  x / (1 + exp(-1.702 x))
+ *     geglu       value * gelu(gate)
  * and row by row:
- *     softmax   exp(x - max) / sum exp(x - max) */
+ *     softmax     exp(x - max) / sum exp(x - max) */
 #include "tensor/tensor.h"
 
 #include <assert.h>
@@ -34,6 +35,8 @@ static real gelu_new_of(real x) {
     return x / 2 * (1 + TANH(SQRT_2_OVER_PI * (x + (real)0.044715 * x * x * x)));
 }
 
+static real quick_gelu_of(real x) { return x / (1 + EXP((real)-1.702 * x)); }
+
 static Tensor map(Context *ctx, Tensor x, real (*f)(real)) {
     if (ctx->error.set) return (Tensor){0};
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
@@ -53,6 +56,9 @@ Tensor gelu(Context *ctx, Tensor x) { return map(ctx, x, gelu_of); }
 
 /* transformers NewGELUActivation */
 Tensor gelu_new(Context *ctx, Tensor x) { return map(ctx, x, gelu_new_of); }
+
+/* transformers QuickGELUActivation */
+Tensor quick_gelu(Context *ctx, Tensor x) { return map(ctx, x, quick_gelu_of); }
 
 /* diffusers GEGLU after its projection: [..., 2C] = (value, gate) -> [..., C] */
 Tensor geglu(Context *ctx, Tensor x) {

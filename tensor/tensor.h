@@ -178,6 +178,8 @@ Tensor silu(Context *ctx, Tensor x);
 Tensor gelu(Context *ctx, Tensor x);
 /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))            transformers NewGELUActivation */
 Tensor gelu_new(Context *ctx, Tensor x);
+/* x / (1 + exp(-1.702 x))                                  transformers QuickGELUActivation */
+Tensor quick_gelu(Context *ctx, Tensor x);
 /* [..., 2C] = (value, gate) -> value * gelu(gate) [..., C] diffusers GEGLU, after its projection */
 Tensor geglu(Context *ctx, Tensor x);
 /* exp(x - max) / sum exp(x - max) over the last dimension  torch.softmax */

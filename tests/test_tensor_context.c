@@ -195,6 +195,7 @@ static void test_failed_context_computes_nothing(void **state) {
     assert_null(silu(&ctx, none).data);
     assert_null(gelu(&ctx, none).data);
     assert_null(gelu_new(&ctx, none).data);
+    assert_null(quick_gelu(&ctx, none).data);
     assert_null(geglu(&ctx, none).data);
     assert_null(softmax(&ctx, none).data);
     assert_null(attention(&ctx, none, &none, &none, 1, 1, MASK_NONE).data);

@@ -85,6 +85,9 @@ static Tensor run_gelu(Context *ctx, Golden *g, const Case *c) {
 static Tensor run_gelu_new(Context *ctx, Golden *g, const Case *c) {
     return gelu_new(ctx, input(ctx, g, c, "x"));
 }
+static Tensor run_quick_gelu(Context *ctx, Golden *g, const Case *c) {
+    return quick_gelu(ctx, input(ctx, g, c, "x"));
+}
 static Tensor run_geglu(Context *ctx, Golden *g, const Case *c) {
     return geglu(ctx, input(ctx, g, c, "x"));
 }
@@ -220,6 +223,7 @@ int main(void) {
         ACTIVATIONS(silu),
         ACTIVATIONS(gelu),
         ACTIVATIONS(gelu_new),
+        ACTIVATIONS(quick_gelu),
         ACTIVATIONS(geglu),
         ACTIVATIONS(softmax),
         ATTENTION("self", 2, 2, MASK_NONE),

@@ -305,8 +305,8 @@ static void test_activations_at_the_ends(void **state) {
     Tensor x = TENSOR_NEW(&ctx, 4);
     const real ends[4] = {(real)-1e30, -200, 200, (real)1e30};
     memcpy(x.data, ends, sizeof ends);
-    Tensor y[3] = {silu(&ctx, x), gelu(&ctx, x), gelu_new(&ctx, x)};
-    for (int f = 0; f < 3; f++) {
+    Tensor y[4] = {silu(&ctx, x), gelu(&ctx, x), gelu_new(&ctx, x), quick_gelu(&ctx, x)};
+    for (int f = 0; f < 4; f++) {
         assert_true(y[f].data[0] == 0 && fabs((double)y[f].data[1]) < 1e-80);
         assert_true(y[f].data[2] == 200 && y[f].data[3] == (real)1e30);
     }

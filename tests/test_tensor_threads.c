@@ -78,6 +78,7 @@ OPERATOR_IS(group_norm, group_norm(c, in->map, &in->norm, &in->norm, 8, 1e-5))
 OPERATOR_IS(silu, silu(c, in->map))
 OPERATOR_IS(gelu, gelu(c, in->map))
 OPERATOR_IS(gelu_new, gelu_new(c, in->map))
+OPERATOR_IS(quick_gelu, quick_gelu(c, in->map))
 OPERATOR_IS(geglu, geglu(c, in->map))
 OPERATOR_IS(softmax, softmax(c, in->map))
 OPERATOR_IS(attention, attention(c, in->rows, in->keys, in->values, 4, 4, MASK_NONE))
@@ -116,6 +117,7 @@ int main(void) {
         TEST(silu),
         TEST(gelu),
         TEST(gelu_new),
+        TEST(quick_gelu),
         TEST(geglu),
         TEST(softmax),
         TEST(attention),
