@@ -62,12 +62,6 @@ static void read_config(Vae *vae, int64_t *channels, bool *quant, bool *post_qua
 
 /* ---- parameters ------------------------------------------------------------------------------- */
 
-static bool has_any(const ModelDir *m, const char *prefix) {
-    for (size_t i = 0; i < model_tensor_count(m); i++)
-        if (strncmp(model_tensor_at(m, i)->name, prefix, strlen(prefix)) == 0) return true;
-    return false;
-}
-
 static VaeMidBlock take_mid(Vae *vae, const char *scope, int64_t C, bool with_attention) {
     ModelDir *m = vae->files;
     const char *attention = "mid_block.attentions.0";
@@ -145,7 +139,7 @@ Vae *vae_load(const char *dir, Error *err) {
     ModelDir *m = vae->files = model_open(dir, err);
     if (m) {
         /* Drawing needs no encoder, so a file may come without; then without all of it. */
-        vae->has_encoder = has_any(m, "encoder.") || has_any(m, "quant_conv.");
+        vae->has_encoder = model_has_any(m, "encoder.") || model_has_any(m, "quant_conv.");
         attention = config_bool(m, "mid_block_add_attention", true);
         read_config(vae, channels, &quant, &post_quant);
     }

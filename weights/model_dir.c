@@ -313,6 +313,12 @@ const Weight *model_take_optional(ModelDir *m, Shape shape, const char *name, ..
 
 bool model_has(const ModelDir *m, const char *name) { return find(m, name) != NULL; }
 
+bool model_has_any(const ModelDir *m, const char *prefix) {
+    for (size_t i = 0; i < m->tensors; i++)
+        if (strncmp(m->tensor[i]->name, prefix, strlen(prefix)) == 0) return true;
+    return false;
+}
+
 void model_ignore(ModelDir *m, const char *prefix) {
     for (size_t i = 0; i < m->tensors; i++)
         if (strncmp(m->tensor[i]->name, prefix, strlen(prefix)) == 0) m->ignored[i] = true;

@@ -81,6 +81,8 @@ __attribute__((format(printf, 3, 4)))
 const Weight *
 model_take_optional(ModelDir *m, Shape shape, const char *name, ...);
 bool model_has(const ModelDir *m, const char *name);
+/* Is there a tensor whose name begins so? */
+bool model_has_any(const ModelDir *m, const char *prefix);
 /* Tensors whose name begins so are known and not needed. */
 void model_ignore(ModelDir *m, const char *prefix);
 /* 0, or -1 with one message that lists everything missing, misshapen and unused. */
