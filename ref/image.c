@@ -218,8 +218,7 @@ static int use_pixels(Job *job, void *result) {
     return read_pixels(job, &size[0], &size[1]);
 }
 
-uint8_t *image_read_png(const char *path, int channels, int64_t *width, int64_t *height,
-                        Error *err) {
+uint8_t *image_read_png(const char *path, int64_t *width, int64_t *height, Error *err) {
     Job job = {0};
     int64_t size[2] = {0};
     if (with_file(path, &job, err, use_pixels, size)) {
@@ -228,12 +227,15 @@ uint8_t *image_read_png(const char *path, int channels, int64_t *width, int64_t 
     }
     *width = size[0];
     *height = size[1];
-    if (channels == 1) /* Pillow's convert("L"): ITU-R 601 luma in 16 fractional bits */
-        for (int64_t i = 0; i < size[0] * size[1]; i++) {
-            const uint8_t *p = job.pixels + 3 * i;
-            job.pixels[i] = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
-        }
     return job.pixels;
+}
+
+/* ITU-R 601 luma in 16 fractional bits. */
+void image_to_gray(uint8_t *rgb, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint8_t *p = rgb + 3 * i;
+        rgb[i] = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
+    }
 }
 
 void image_info_free(ImageInfo *info) {

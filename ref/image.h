@@ -18,10 +18,11 @@
 int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
                     const char *const *text, Error *err);
 
-/* 8-bit pixels [height, width, channels] of any PNG, malloc'ed: 3 channels as RGB, 1 as grey; alpha is
- * dropped, palettes and grey are widened, 16 bits are scaled to 8. NULL with a message. */
-uint8_t *image_read_png(const char *path, int channels, int64_t *width, int64_t *height,
-                        Error *err);
+/* Any PNG as 8-bit RGB [height, width, 3], malloc'ed: alpha is dropped, palettes and grey are widened,
+ * 16 bits are scaled to 8. NULL with a message. */
+uint8_t *image_read_png(const char *path, int64_t *width, int64_t *height, Error *err);
+/* The brightness of n pixels of RGB, in place: Pillow's convert("L"). */
+void image_to_gray(uint8_t *rgb, int64_t n);
 
 /* image_resize.c: [height, width, channels] to another size, as Pillow's LANCZOS; malloc'ed. */
 uint8_t *image_resize(const uint8_t *in, int64_t width, int64_t height, int64_t channels,

@@ -79,7 +79,8 @@ Request request_default(const Pack *pack) {
                      .steps = 20,
                      .cfg_scale = 7.5,
                      .eta = 0,
-                     .seed = 42};
+                     .seed = 42,
+                     .strength = 0.8};
 }
 
 static int check_side(const char *flag, int64_t side, const Pack *pack, Error *err) {
@@ -97,6 +98,13 @@ int request_check(const Request *r, const Pack *pack, Error *err) {
     if (check_side("--height", r->height, pack, err)) return -1;
     if (!isfinite(r->cfg_scale))
         return fail(err, "--cfg-scale: expected a finite number, found %g", r->cfg_scale);
+    if (r->init_image && !(r->strength > 0 && r->strength <= 1))
+        return fail(err, "--strength: expected more than 0 and at most 1, found %g", r->strength);
+    if (r->mask && !r->init_image)
+        return fail(err, "--mask: a picture to keep is missing; give it with --init-img");
+    if (r->init_image && (pack->vae->in_channels != 3 || !pack->vae->has_encoder))
+        return fail(err, "--init-img: %s can't encode a picture (no encoder for 3 channels)",
+                    model_path(pack->vae->files));
     if (!(r->eta >= 0 && r->eta <= 1)) return fail(err, "--eta: expected 0 to 1, found %g", r->eta);
     /* What else the sampler can't follow, it says itself. */
     Sampler *sampler = sampler_new(pack->schedule, r->sampler, r->steps, r->eta, err);

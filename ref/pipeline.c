@@ -1,7 +1,7 @@
 /* The walk from a prompt to a picture:
  *
  *     prompt -> ids [N] -> Algorithm 1: c [N, D] -> phi(c) [N, E], keys and values of each layer
- *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, sampler)
+ *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, DDIM)
  *            -> VAE decoder -> picture
  */
 #include "ref/pipeline.h"
@@ -41,7 +41,7 @@ static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
     return y;
 }
 
-/* Evaluation i at timestep t: the U-Net's input [1, h, w, C] -> eps after guidance [1, h, w, C] */
+/* Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C] */
 static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
                       const Prompts *p) {
     ArenaMark mark = scope_begin(ctx);
@@ -113,6 +113,24 @@ static void report(const Request *r, const char *stage, int64_t done, int64_t of
     if (r->progress) r->progress(r->progress_self, stage, done, of);
 }
 
+/* What the U-Net is told: the prompt and, with guidance, the negative prompt. */
+static Prompts condition(Context *ctx, const Pack *pack, const Request *r) {
+    const Adapter *adapter = pack->adapter;
+    Noise langevin = {rng_seed(r->seed), r->noise};
+    Prompts p = {.count = r->cfg_scale == 1 ? 1 : 2, .cfg_scale = r->cfg_scale};
+    p.cross = (CrossLayers){.original = pack->unet->cross,
+                            .added = adapter->layer,
+                            .out_choice = adapter->settings.out};
+    for (int64_t b = 0; b < p.count; b++) {
+        report(r, "encode", b, p.count);
+        const char *text = b == 0 ? r->prompt : r->negative, *group = b == 0 ? "" : "uncond/";
+        size_t length = b == 0 ? r->prompt_length : r->negative_length;
+        Tensor c = encode(ctx, pack, text, length, &langevin, group);
+        p.cross.context[b] = adapter_condition(ctx, adapter, pack->unet, c, group).layer;
+    }
+    return p;
+}
+
 /* The first latents, N(0, I), as given or as torch.randn(1, C, h, w) draws them. -> [1, h, w, C] */
 static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, Noise *noise) {
     int64_t dim[3] = {pack->vae->latent_channels, r->height / pack->vae->factor,
@@ -129,7 +147,7 @@ static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, No
     return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
 }
 
-/* What sampler step i adds: N(0, I) like x [1, h, w, C], drawn as torch.randn(1, C, h, w). */
+/* What step i of the sampler adds: N(0, I) like x [1, h, w, C], drawn as torch.randn(1, C, h, w). */
 static Tensor sampler_noise(Context *ctx, Tensor x, int64_t i, Noise *noise) {
     char name[40];
     if (ctx->error.set) return (Tensor){0};
@@ -140,46 +158,73 @@ static Tensor sampler_noise(Context *ctx, Tensor x, int64_t i, Noise *noise) {
     return tensor_view(z, 4, x.dim);
 }
 
-static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *sampler,
-                Picture *picture) {
-    const Adapter *adapter = pack->adapter;
-    const Unet *unet = pack->unet;
+static Tensor decode(Context *ctx, const Pack *pack, const Request *r, Tensor latents) {
+    return r->vae_tiling ? vae_decode_tiled(ctx, pack->vae, latents)
+                         : vae_decode(ctx, pack->vae, latents);
+}
 
-    /* prompt -> c -> phi(c), keys and values; the same for the negative prompt */
-    Noise langevin = {rng_seed(r->seed), r->noise};
-    Prompts prompts = {.count = r->cfg_scale == 1 ? 1 : 2, .cfg_scale = r->cfg_scale};
-    prompts.cross = (CrossLayers){
-        .original = unet->cross, .added = adapter->layer, .out_choice = adapter->settings.out};
-    for (int64_t b = 0; b < prompts.count; b++) {
-        report(r, "encode", b, prompts.count);
-        const char *text = b == 0 ? r->prompt : r->negative, *group = b == 0 ? "" : "uncond/";
-        size_t length = b == 0 ? r->prompt_length : r->negative_length;
-        Tensor c = encode(ctx, pack, text, length, &langevin, group);
-        prompts.cross.context[b] = adapter_condition(ctx, adapter, unet, c, group).layer;
-    }
-
-    /* noise -> latents, step by step */
-    Noise noise = {rng_seed(r->seed), r->noise};
-    Tensor latents = first_latents(ctx, pack, r, &noise);
+/* Where the walk begins: noise, or the picture with noise over it. */
+static Tensor begin(Context *ctx, const Pack *pack, const Request *r, const Sampler *s,
+                    Noise *noise, Canvas *canvas) {
+    Tensor x;
     ctx->prefix[0] = "";
-    observe_each(ctx, latents, "latents/0");
-    latents = scale(ctx, latents, sampler_init_noise_sigma(sampler));
-    const int64_t evaluations = sampler_evaluations(sampler);
-    for (int64_t i = 0; i < evaluations && !ctx->error.set; i++) {
-        report(r, "sample", i, evaluations);
+    if (r->init_image) {
+        *canvas = canvas_new(ctx, pack->vae, r, noise);
+        x = canvas->noise;
+    } else {
+        x = first_latents(ctx, pack, r, noise);
+        observe_each(ctx, x, "latents/0");
+    }
+    /* Inpainting at full strength begins from noise alone; image to image never does. */
+    if (r->init_image && !(r->mask && r->strength == 1))
+        return sampler_add_noise(ctx, s, 0, canvas->z0, x);
+    return scale(ctx, x, sampler_init_noise_sigma(s));
+}
+
+/* The latents after evaluation i as the U-Net would be shown them, decoded; nobody observes it. */
+static void preview(Context *ctx, const Pack *pack, const Request *r, const Sampler *s, int64_t i,
+                    Tensor latents) {
+    const int64_t done = i + 1, of = sampler_evaluations(s);
+    if (!r->preview || !r->preview_every || done % r->preview_every || done == of) return;
+    ArenaMark mark = scope_begin(ctx);
+    const Observer *observer = ctx->observer;
+    Picture picture = {0};
+    ctx->observer = NULL;
+    Tensor z = sampler_scale_input(ctx, s, done, latents);
+    Tensor image = decode(ctx, pack, r, z);
+    if (!ctx->error.set && to_picture(ctx, z, image, &picture) == 0)
+        r->preview(r->preview_self, done, of, &picture);
+    picture_free(&picture);
+    ctx->observer = observer;
+    arena_release(&ctx->arena, mark);
+}
+
+static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *s, Picture *picture) {
+    /* prompt -> c -> phi(c), keys and values; the same for the negative prompt */
+    Prompts prompts = condition(ctx, pack, r);
+
+    /* noise, or a picture -> latents, evaluation by evaluation */
+    const int64_t count = sampler_evaluations(s);
+    Noise noise = {rng_seed(r->seed), r->noise};
+    Canvas canvas = {0};
+    Tensor latents = begin(ctx, pack, r, s, &noise, &canvas);
+    for (int64_t i = 0; i < count && !ctx->error.set; i++) {
+        report(r, "sample", i, count);
         ArenaMark mark = scope_begin(ctx);
-        Tensor input = sampler_scale_input(ctx, sampler, i, latents);
-        Tensor eps = predict(ctx, unet, i, sampler_timestep(sampler, i), input, &prompts);
-        Tensor z =
-            sampler_wants_noise(sampler, i) ? sampler_noise(ctx, latents, i, &noise) : (Tensor){0};
-        latents = scope_end(ctx, mark, sampler_step(ctx, sampler, i, eps, latents, z));
+        Tensor shown = sampler_scale_input(ctx, s, i, latents);
+        Tensor eps = predict(ctx, pack->unet, i, sampler_timestep(s, i), shown, &prompts);
+        bool noisy = sampler_wants_noise(s, i);
+        Tensor z = noisy ? sampler_noise(ctx, latents, i, &noise) : (Tensor){0};
+        latents = sampler_step(ctx, s, i, eps, latents, z);
+        latents = scope_end(ctx, mark, canvas_blend(ctx, &canvas, s, i, latents));
         ctx->prefix[0] = "";
         observe_each(ctx, latents, "latents/%lld", (long long)(i + 1));
+        preview(ctx, pack, r, s, i, latents);
     }
 
     /* latents -> picture */
     report(r, "decode", 0, 1);
-    Tensor image = vae_decode(ctx, pack->vae, latents);
+    Tensor image = decode(ctx, pack, r, latents);
     ctx->prefix[0] = "";
     observe_each(ctx, image, "image");
     report(r, "done", 1, 1);
@@ -189,12 +234,13 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *sampl
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture) {
     *picture = (Picture){0};
     if (request_check(r, pack, &ctx->error)) return -1;
-    Sampler *sampler = sampler_new(pack->schedule, r->sampler, r->steps, r->eta, &ctx->error);
-    if (!sampler) return -1;
+    Sampler *s = sampler_new(pack->schedule, r->sampler, r->steps, r->eta, &ctx->error);
+    int status = s ? 0 : -1;
+    if (s && r->init_image) status = sampler_begin_at_strength(s, r->strength, &ctx->error);
     ArenaMark mark = scope_begin(ctx);
-    int status = walk(ctx, pack, r, sampler, picture);
+    if (status == 0) status = walk(ctx, pack, r, s, picture);
     arena_release(&ctx->arena, mark);
-    if (status == 0) picture->evaluations = sampler_evaluations(sampler);
-    sampler_free(sampler);
+    if (status == 0) picture->evaluations = sampler_evaluations(s);
+    sampler_free(s);
     return status;
 }

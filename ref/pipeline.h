@@ -45,6 +45,8 @@ void pack_close(Pack *pack);
 
 /* ---- pipeline.c: the walk -------------------------------------------------------------------- */
 
+struct Picture;
+
 typedef struct Request {
     const char *prompt, *negative; /* UTF-8; "" is valid and is the begin token alone */
     size_t prompt_length, negative_length;
@@ -54,10 +56,21 @@ typedef struct Request {
     double cfg_scale; /* 1: no guidance, the negative prompt plays no part */
     double eta;       /* DDIM's; 0: no sampler noise */
     uint64_t seed;
+    /* image to image: begin from a picture (bytes [height, width, 3]) with as much noise as strength
+     * says, 0 < strength <= 1; NULL: from noise alone */
+    const uint8_t *init_image;
+    double strength;
+    const uint8_t
+        *mask;       /* bytes [height, width]: the picture is redrawn where 128 or more; or NULL */
+    bool vae_tiling; /* VAE in overlapping tiles, for large pictures */
     const real *init_latents; /* [C, height / factor, width / factor], unit variance; or NULL */
     const Safetensors *noise; /* every draw by its name, in place of the generators; or NULL */
     void (*progress)(void *self, const char *stage, int64_t done, int64_t of);
     void *progress_self;
+    /* every so many evaluations (0: never) the latents decoded so far */
+    int64_t preview_every;
+    void (*preview)(void *self, int64_t done, int64_t of, const struct Picture *picture);
+    void *preview_self;
 } Request;
 
 Request request_default(const Pack *pack);
@@ -81,5 +94,20 @@ Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, N
 
 /* 0, or -1 with the message in ctx->error and nothing in `picture`. */
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture);
+
+/* ---- canvas.c: beginning from a picture --------------------------------------------------------- */
+
+/* What image to image and inpainting keep through the walk; all empty for text to image. */
+typedef struct Canvas {
+    Tensor z0;    /* the picture's latents [1, h, w, C] */
+    Tensor noise; /* the noise that they are mixed with, N(0, I) */
+    Tensor mask;  /* [1, h, w, C]: 1 where the picture is redrawn, 0 where it is kept */
+} Canvas;
+
+/* The picture's latents, drawn from its posterior. `noise` moves on as diffusers' generator does. */
+Canvas canvas_new(Context *ctx, const Vae *vae, const Request *r, Noise *noise);
+/* Latents after evaluation i of `s`: kept places get the picture's own latents, with as much noise as
+ * the next evaluation expects. Without a mask: x. */
+Tensor canvas_blend(Context *ctx, const Canvas *canvas, const Sampler *s, int64_t i, Tensor x);
 
 #endif

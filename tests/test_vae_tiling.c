@@ -102,6 +102,15 @@ static void resizing_equals_pillow(void **state) {
         free(got);
     }
     assert_true(compared >= 15);
+
+    const StoredTensor *rgb = safetensors_find(f, "gray.in"),
+                       *gray = safetensors_find(f, "gray.out");
+    assert_true(rgb && gray && rgb->bytes == 3 * gray->bytes);
+    uint8_t *pixels = malloc(rgb->bytes);
+    memcpy(pixels, rgb->data, rgb->bytes);
+    image_to_gray(pixels, (int64_t)gray->bytes);
+    assert_memory_equal(pixels, gray->data, gray->bytes);
+    free(pixels);
     safetensors_close(f);
 }
 
