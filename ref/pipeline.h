@@ -60,9 +60,8 @@ typedef struct Request {
      * says, 0 < strength <= 1; NULL: from noise alone */
     const uint8_t *init_image;
     double strength;
-    const uint8_t
-        *mask;       /* bytes [height, width]: the picture is redrawn where 128 or more; or NULL */
-    bool vae_tiling; /* VAE in overlapping tiles, for large pictures */
+    const uint8_t *mask; /* bytes [height, width]: redrawn where 128 or more; or NULL: everywhere */
+    bool vae_tiling;     /* VAE in overlapping tiles, for large pictures */
     const real *init_latents; /* [C, height / factor, width / factor], unit variance; or NULL */
     const Safetensors *noise; /* every draw by its name, in place of the generators; or NULL */
     void (*progress)(void *self, const char *stage, int64_t done, int64_t of);
