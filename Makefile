@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 CC     ?= cc
 JOBS   ?= $(shell nproc)
 
+comma   := ,
+
 PACKAGES = gcc libc6-dev make pkg-config libopenblas-dev libcjson-dev libutf8proc-dev libpng-dev \
            libcmocka-dev
 
@@ -62,6 +64,13 @@ $(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"'
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+# Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
+# ours in between.
+$(BUILD)/test_faults: $(BUILD)/tests/faults.o
+ifeq ($(SAN),1)
+$(BUILD)/test_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc \
+    aligned_alloc free strdup png_create_write_struct png_create_read_struct)
+endif
 .SECONDARY:
 
 test-programs: $(PROGRAM) $(TESTS:%=$(BUILD)/%)

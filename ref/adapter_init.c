@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The parameters as they are filled, all float32. */
 typedef struct Fresh {
@@ -106,12 +107,13 @@ static void fill(Fresh *f, const Llm *llm, const Unet *unet, const Settings *s) 
 static int write_config(const char *path, const Llm *llm, const Unet *unet, const Settings *s,
                         Error *err) {
     cJSON *json = settings_to_json(s);
-    cJSON_AddStringToObject(json, "_class_name", "LLMDiffAdapter");
-    cJSON_AddNumberToObject(json, "llm_hidden_size", (double)llm->D);
-    cJSON_AddNumberToObject(json, "llm_num_blocks", (double)llm->T);
-    cJSON_AddNumberToObject(json, "cross_attention_dim", (double)unet->cross_attention_dim);
-    cJSON_AddNumberToObject(json, "step", 0);
-    char *text = json ? cJSON_Print(json) : NULL;
+    bool good =
+        cJSON_AddStringToObject(json, "_class_name", "LLMDiffAdapter") &&
+        cJSON_AddNumberToObject(json, "llm_hidden_size", (double)llm->D) &&
+        cJSON_AddNumberToObject(json, "llm_num_blocks", (double)llm->T) &&
+        cJSON_AddNumberToObject(json, "cross_attention_dim", (double)unet->cross_attention_dim) &&
+        cJSON_AddNumberToObject(json, "step", 0);
+    char *text = good ? cJSON_Print(json) : NULL;
     cJSON_Delete(json);
     OutFile out;
     int status = text ? outfile_open(&out, path, err) : fail(err, "out of memory for %s", path);
@@ -130,7 +132,8 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
     char *path = malloc(length);
     Fresh f = {.rng = rng_seed(seed), .err = err};
     if (!path) fail(err, "out of memory for a fresh adapter");
-    if (path && mkdir(dir, 0777) && errno != EEXIST)
+    bool made = path && mkdir(dir, 0777) == 0, wrote = false;
+    if (path && !made && errno != EEXIST)
         fail(err, "%s: can't be created: %s", dir, strerror(errno));
     static const char *const files[] = {"config.json", "adapter.safetensors"};
     for (int i = 0; i < 2 && !err->set; i++) {
@@ -138,17 +141,16 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
         if (file_exists(path)) fail(err, "%s: is there already; not overwritten", path);
     }
     if (!err->set) fill(&f, llm, unet, settings);
-    if (!err->set) safetensors_write(path, f.tensor, f.count, metadata, err);
-    if (!err->set) {
-        char *config = malloc(length);
-        if (config) snprintf(config, length, "%s/%s", dir, files[0]);
-        if (!config)
-            fail(err, "out of memory for a fresh adapter");
-        else
-            write_config(config, llm, unet, settings, err);
-        if (err->set) remove(path); /* both files, or none */
-        free(config);
+    if (!err->set) wrote = safetensors_write(path, f.tensor, f.count, metadata, err) == 0;
+    if (wrote) {
+        snprintf(path, length, "%s/config.json", dir);
+        write_config(path, llm, unet, settings, err);
     }
+    if (wrote && err->set) { /* both files, or none */
+        snprintf(path, length, "%s/adapter.safetensors", dir);
+        unlink(path);
+    }
+    if (made && err->set) rmdir(dir);
     for (size_t i = 0; i < f.count; i++) {
         free((void *)(uintptr_t)f.tensor[i].name);
         free((void *)(uintptr_t)f.tensor[i].data);

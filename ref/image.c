@@ -6,6 +6,7 @@
 #include "ref/image.h"
 #include "weights/file.h"
 
+#include <errno.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -31,20 +32,31 @@ typedef struct Job {
     png_bytep *row;
 } Job;
 
+/* libpng and zlib have many ways to say it ("too many text chunks" is one); malloc has this one. errno
+ * is 0 before the first of their calls. */
+static const char *reason(const char *message) {
+    return errno == ENOMEM ? "out of memory" : message;
+}
+
 /* Instead of libpng's own, which print. */
 static void on_error(png_structp png, png_const_charp message) {
     Job *job = png_get_error_ptr(png);
-    fail(job->err, "%s: %s", job->path, message);
+    fail(job->err, "%s: %s", job->path, reason(message));
     png_longjmp(png, 1);
 }
 
-/* A warning while writing means that something was left out (a text, say): that is an error. */
-static void on_write_warning(png_structp png, png_const_charp message) { on_error(png, message); }
+/* A warning while writing means that something was left out (a text, say): that is an error. It only
+ * takes effect at the end, as libpng warns from inside zlib, too, which a longjmp would leave with
+ * its memory half allocated. */
+static void on_write_warning(png_structp png, png_const_charp message) {
+    Job *job = png_get_error_ptr(png);
+    fail(job->err, "%s: %s", job->path, reason(message));
+}
 
-/* A warning while reading means that something optional is damaged: nothing that we need. */
+/* A warning while reading means that something optional is damaged: nothing that we need. Or that
+ * there was no memory for it, and that is ours. */
 static void on_read_warning(png_structp png, png_const_charp message) {
-    (void)png;
-    (void)message;
+    if (errno == ENOMEM) on_write_warning(png, message);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -94,6 +106,7 @@ int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t
     OutFile file;
     if (outfile_open(&file, path, err)) return -1;
     Job job = {.path = path, .err = err, .stream = file.stream};
+    errno = 0;
     job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_write_warning);
     if (job.png) job.info = png_create_info_struct(job.png);
     if (job.png && job.info) {
@@ -191,6 +204,7 @@ static int with_file(const char *path, Job *job, Error *err, int (*use)(Job *job
     char *bytes = file_read(path, &size, err);
     if (!bytes) return -1;
     *job = (Job){.path = path, .err = err, .unread = bytes, .left = size};
+    errno = 0;
     job->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, job, on_error, on_read_warning);
     if (job->png) job->info = png_create_info_struct(job->png);
     if (job->png && job->info)

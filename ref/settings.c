@@ -1,6 +1,7 @@
 /* The choices of the specification: names, defaults, reading, printing. See settings.h. */
 #include "ref/settings.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -161,8 +162,9 @@ int settings_parse(Settings *s, const char *assignment, Error *err) {
         return fail(err, "--set %s: expected KEY=VALUE", assignment);
     char key[64];
     snprintf(key, sizeof key, "%.*s", (int)(equals - assignment), assignment);
+    errno = 0;
     cJSON *value = cJSON_ParseWithOpts(equals + 1, NULL, true);
-    if (!value) value = cJSON_CreateString(equals + 1);
+    if (!value && errno != ENOMEM) value = cJSON_CreateString(equals + 1);
     if (!value) return fail(err, "out of memory");
     int status = settings_set(s, key, value, "--set", err);
     cJSON_Delete(value);
@@ -196,7 +198,10 @@ static cJSON *layers_to_json(const Settings *s) {
         size_t n = strcspn(p, "\n");
         memcpy(line, p, n);
         line[n] = '\0';
-        cJSON_AddItemToArray(list, cJSON_CreateString(line));
+        if (!cJSON_AddItemToArray(list, cJSON_CreateString(line))) {
+            cJSON_Delete(list);
+            return NULL;
+        }
         p += n + (p[n] == '\n');
     }
     return list;

@@ -15,12 +15,12 @@ int added_put(AddedTokens *a, const AddedToken *token, Error *err) {
     if (!place && a->count == a->reserve) {
         size_t reserve = a->reserve ? 2 * a->reserve : 64;
         AddedToken *more = realloc(a->token, reserve * sizeof *more);
-        if (!more) return fail(err, "no memory for %zu added tokens", reserve);
+        if (!more) return fail(err, "out of memory for %zu added tokens", reserve);
         a->token = more;
         a->reserve = reserve;
     }
     char *copy = malloc(token->length + 1);
-    if (!copy) return fail(err, "no memory for an added token of %zu bytes", token->length);
+    if (!copy) return fail(err, "out of memory for an added token of %zu bytes", token->length);
     memcpy(copy, token->content, token->length);
     copy[token->length] = '\0';
     if (place)
@@ -69,7 +69,7 @@ static int push(Spans *out, size_t begin, size_t end, int32_t id, Error *err) {
     if (out->count == out->reserve) {
         size_t reserve = out->reserve ? 2 * out->reserve : 16;
         Span *more = realloc(out->span, reserve * sizeof *more);
-        if (!more) return fail(err, "no memory for %zu parts of a text", reserve);
+        if (!more) return fail(err, "out of memory for %zu parts of a text", reserve);
         out->span = more;
         out->reserve = reserve;
     }

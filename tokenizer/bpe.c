@@ -24,7 +24,7 @@ int bpe_init(Bpe *b, size_t merges, const char *file, Error *err) {
     b->slots = 2;
     while (b->slots < 2 * merges) b->slots *= 2;
     b->slot = malloc(b->slots * sizeof *b->slot);
-    if (!b->slot) return fail(err, "%s: no memory for %zu merges", file, merges);
+    if (!b->slot) return fail(err, "%s: out of memory for %zu merges", file, merges);
     for (size_t i = 0; i < b->slots; i++) b->slot[i] = (Merge){.id = -1};
     return 0;
 }
@@ -47,7 +47,7 @@ int bpe_add_pieces(Bpe *b, const Pieces *pieces, int32_t rank, const char *left,
     int32_t right_id = pieces_find(pieces, right, right_length);
     if (right_id < 0) return unknown_piece(file, entry, number, right, right_length, err);
     char *joined = malloc(left_length + right_length + 1);
-    if (!joined) return fail(err, "%s: no memory", file);
+    if (!joined) return fail(err, "%s: out of memory", file);
     memcpy(joined, left, left_length);
     memcpy(joined + left_length, right, right_length);
     int32_t id = pieces_find(pieces, joined, left_length + right_length);
@@ -111,7 +111,7 @@ static void consider(const Bpe *b, const Symbol *symbol, size_t at, Candidate *h
 int bpe_reserve(BpeScratch *s, size_t symbols, Error *err) {
     if (symbols <= s->reserve) return 0;
     if (symbols > SIZE_MAX / (4 * sizeof(Candidate)))
-        return fail(err, "no memory for a word of %zu symbols", symbols);
+        return fail(err, "out of memory for a word of %zu symbols", symbols);
     size_t reserve = symbols < 64 ? 64 : symbols;
     bpe_scratch_free(s);
     s->id = malloc(reserve * sizeof *s->id);
@@ -120,7 +120,7 @@ int bpe_reserve(BpeScratch *s, size_t symbols, Error *err) {
      * it takes out */
     s->heap = malloc(2 * reserve * sizeof *s->heap);
     if (!s->id || !s->symbol || !s->heap)
-        return fail(err, "no memory for a word of %zu symbols", symbols);
+        return fail(err, "out of memory for a word of %zu symbols", symbols);
     s->reserve = reserve;
     return 0;
 }

@@ -50,7 +50,7 @@ char *letters_of(const ByteLetters *l, const char *word, size_t length, size_t *
                  Error *err) {
     char *letters = length < SIZE_MAX / 2 ? malloc(2 * length + 1) : NULL; /* each below U+0800 */
     if (!letters) {
-        fail(err, "no memory for a word of %zu bytes", length);
+        fail(err, "out of memory for a word of %zu bytes", length);
         return NULL;
     }
     size_t n = 0;

@@ -11,7 +11,7 @@ char *clip_normalize(const char *text, size_t length, size_t *out_length, Error 
     char *out = composed && n < SIZE_MAX / 2 ? malloc(n + n / 2 + 1) : NULL;
     if (!out) {
         free(composed);
-        fail(err, "no memory for a text of %zu bytes", length);
+        fail(err, "out of memory for a text of %zu bytes", length);
         return NULL;
     }
     size_t put = 0;

@@ -12,14 +12,14 @@ char *tokenizer_path(const char *dir, const char *name, Error *err) {
     if (path)
         snprintf(path, size, "%s/%s", dir, name);
     else
-        fail(err, "%s: no memory", dir);
+        fail(err, "%s: out of memory", dir);
     return path;
 }
 
 int json_once(const Json *j, const cJSON *object, const char *where, Error *err) {
     bool failed = false;
     const char *twice = json_duplicate(object, &failed);
-    if (failed) return fail(err, "%s: no memory", j->path);
+    if (failed) return fail(err, "%s: out of memory", j->path);
     if (!twice) return 0;
     return fail(err, "%s: %s: expected every member once, found \"%s\" twice", j->path, where,
                 twice);

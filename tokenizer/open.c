@@ -114,7 +114,7 @@ static int normalize_added(Tokenizer *t, Error *err) {
 Tokenizer *tokenizer_open(const char *dir, Error *err) {
     Tokenizer *t = calloc(1, sizeof *t);
     if (!t) {
-        fail(err, "%s: no memory", dir);
+        fail(err, "%s: out of memory", dir);
         return NULL;
     }
     t->bos = t->eos = t->pad = t->unk = t->max_length = -1;

@@ -73,7 +73,7 @@ static int put_all(Tokenizer *t, const Json *file, AddedToken *token, size_t cou
 static AddedToken *new_list(const cJSON *list, Error *err) {
     size_t count = (size_t)cJSON_GetArraySize(list);
     AddedToken *token = calloc(count + 1, sizeof *token);
-    if (!token) fail(err, "no memory for %zu added tokens", count);
+    if (!token) fail(err, "out of memory for %zu added tokens", count);
     return token;
 }
 

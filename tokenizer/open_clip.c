@@ -17,7 +17,7 @@ static const char *const patterns[] = {
 static int check_normalizer(const Json *file, Error *err) {
     const cJSON *found = json_get(file->root, "normalizer");
     cJSON *form = cJSON_Parse(normalizer_form);
-    if (!form) return fail(err, "%s: no memory", file->path);
+    if (!form) return fail(err, "%s: out of memory", file->path);
     bool same = cJSON_Compare(form, found, true);
     cJSON_Delete(form);
     if (same) return 0;

@@ -67,12 +67,12 @@ static int push_piece(Model *m, const char *text, PieceType type, float score, E
     if (m->count == m->reserve) {
         size_t reserve = m->reserve ? 2 * m->reserve : 1024;
         ModelPiece *more = realloc(m->piece, reserve * sizeof *more);
-        if (!more) return fail(err, "%s: no memory for %zu pieces", m->path, reserve);
+        if (!more) return fail(err, "%s: out of memory for %zu pieces", m->path, reserve);
         m->piece = more;
         m->reserve = reserve;
     }
     char *copy = malloc(strlen(text) + 1);
-    if (!copy) return fail(err, "%s: no memory", m->path);
+    if (!copy) return fail(err, "%s: out of memory", m->path);
     strcpy(copy, text);
     m->piece[m->count] = (ModelPiece){copy, type, score, (int32_t)m->count};
     m->count++;
@@ -300,7 +300,7 @@ static int make_merges(Tokenizer *t, Model *m, const bool *normal, Error *err) {
 
 static int use_merges(Tokenizer *t, Model *m, Error *err) {
     bool *normal = calloc(m->count, sizeof *normal);
-    if (!normal) return fail(err, "%s: no memory", m->path);
+    if (!normal) return fail(err, "%s: out of memory", m->path);
     for (size_t i = 0; i < m->count; i++) normal[i] = m->piece[i].type == NORMAL;
     int status = make_merges(t, m, normal, err);
     free(normal);
@@ -340,7 +340,7 @@ int open_spm_model(Tokenizer *t, const char *dir, const Json *config, Error *err
     size_t size;
     char *data = file_read(path, &size, err);
     Model *m = data ? calloc(1, sizeof *m) : NULL;
-    if (data && !m) fail(err, "%s: no memory", path);
+    if (data && !m) fail(err, "%s: out of memory", path);
     int status = -1;
     if (m) {
         m->path = path;

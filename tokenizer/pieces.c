@@ -28,7 +28,7 @@ int32_t pieces_find(const Pieces *p, const char *text, size_t length) {
 static int grow_slots(Pieces *p, Error *err) {
     size_t slots = p->slots ? 2 * p->slots : 1024;
     int32_t *slot = malloc(slots * sizeof *slot);
-    if (!slot) return fail(err, "no memory for a vocabulary of %zu pieces", p->count);
+    if (!slot) return fail(err, "out of memory for a vocabulary of %zu pieces", p->count);
     for (size_t i = 0; i < slots; i++) slot[i] = -1;
     free(p->slot);
     p->slot = slot;
@@ -46,7 +46,7 @@ static int reserve_ids(Pieces *p, int32_t id, Error *err) {
     if (text) p->text = text;
     bool *of_model = text ? realloc(p->of_model, reserve * sizeof *of_model) : NULL;
     if (of_model) p->of_model = of_model;
-    if (!of_model) return fail(err, "no memory for a vocabulary of ids up to %d", (int)id);
+    if (!of_model) return fail(err, "out of memory for a vocabulary of ids up to %d", (int)id);
     for (size_t i = p->reserve; i < reserve; i++) {
         text[i] = NULL;
         of_model[i] = false;
@@ -68,7 +68,7 @@ int pieces_add(Pieces *p, const char *text, int32_t id, bool of_model, const cha
     if (2 * (p->count + 1) > p->slots && grow_slots(p, err)) return -1;
     if (reserve_ids(p, id, err)) return -1;
     char *copy = malloc(length + 1);
-    if (!copy) return fail(err, "no memory for a piece of %zu bytes", length);
+    if (!copy) return fail(err, "out of memory for a piece of %zu bytes", length);
     memcpy(copy, text, length + 1);
     p->text[id] = copy;
     p->of_model[id] = of_model;

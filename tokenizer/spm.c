@@ -26,7 +26,7 @@ static char *mark_spaces(const char *text, size_t length, bool prefix, bool spac
                          size_t *out_length, Error *err) {
     char *out = length < SIZE_MAX / MARK - 2 ? malloc(MARK * (length + 1) + 1) : NULL;
     if (!out) {
-        fail(err, "no memory for a text of %zu bytes", length);
+        fail(err, "out of memory for a text of %zu bytes", length);
         return NULL;
     }
     size_t n = 0;
@@ -145,7 +145,7 @@ char *spm_decode(const Spm *s, const char *const *piece, size_t count, size_t *l
     for (size_t i = 0; i < count; i++) total += strlen(piece[i]);
     char *out = malloc(total + 1);
     if (!out) {
-        fail(err, "no memory for a text of %zu bytes", total);
+        fail(err, "out of memory for a text of %zu bytes", total);
         return NULL;
     }
     size_t n = 0;

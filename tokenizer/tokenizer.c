@@ -33,7 +33,7 @@ int idlist_push(IdList *list, int64_t id, Error *err) {
     if (list->ids.count == list->reserve) {
         size_t reserve = list->reserve ? 2 * list->reserve : 64;
         int64_t *more = realloc(list->ids.id, reserve * sizeof *more);
-        if (!more) return fail(err, "no memory for %zu ids", reserve);
+        if (!more) return fail(err, "out of memory for %zu ids", reserve);
         list->ids.id = more;
         list->reserve = reserve;
     }
@@ -92,7 +92,7 @@ static int encode_words(Run *r, const char *text, size_t length) {
 static int encode_bytelevel(Run *r, const char *text, size_t length) {
     if (!r->t->add_prefix_space || text[0] == ' ') return encode_words(r, text, length);
     char *spaced = malloc(length + 1);
-    if (!spaced) return fail(r->err, "no memory for a text of %zu bytes", length);
+    if (!spaced) return fail(r->err, "out of memory for a text of %zu bytes", length);
     spaced[0] = ' ';
     memcpy(spaced + 1, text, length);
     int status = encode_words(r, spaced, length + 1);
@@ -159,7 +159,7 @@ int tokenizer_encode(const Tokenizer *t, const char *text, size_t length, bool b
     char *repaired = NULL;
     if (utf8_prefix(text, length) < length) {
         repaired = utf8_repair(text, length, &length);
-        if (!repaired) return fail(err, "no memory for a text of %zu bytes", length);
+        if (!repaired) return fail(err, "out of memory for a text of %zu bytes", length);
         text = repaired;
     }
     Run r = {.t = t, .err = err};
@@ -193,7 +193,7 @@ int tokenizer_encode_padded(const Tokenizer *t, const char *text, size_t length,
         *dropped = ids.count - kept;
     }
     token_ids_free(&ids);
-    return id ? 0 : fail(err, "no memory for %zu ids", wanted);
+    return id ? 0 : fail(err, "out of memory for %zu ids", wanted);
 }
 
 /* ---- Ids to text ------------------------------------------------------------------------------------ */
@@ -209,7 +209,7 @@ static char *decode_letters(const Tokenizer *t, const char *const *piece, size_t
         text = utf8_repair(bytes, n, length);
         free(bytes);
     }
-    if (!text) fail(err, "no memory for a text of %zu bytes", total);
+    if (!text) fail(err, "out of memory for a text of %zu bytes", total);
     return text;
 }
 
@@ -217,7 +217,7 @@ char *tokenizer_decode(const Tokenizer *t, const int64_t *ids, size_t count, siz
                        Error *err) {
     const char **piece = calloc(count + 1, sizeof *piece);
     if (!piece) {
-        fail(err, "no memory for %zu pieces", count);
+        fail(err, "out of memory for %zu pieces", count);
         return NULL;
     }
     char *text = NULL;

@@ -76,7 +76,10 @@ char *file_read(const char *path, size_t *size, Error *err) {
 static int create_beside(OutFile *f, const char *path) {
     size_t room = strlen(path) + 64;
     f->temporary = malloc(room);
-    if (!f->temporary) return -1;
+    if (!f->temporary) {
+        errno = ENOMEM; /* which C leaves open */
+        return -1;
+    }
     for (int i = 0; i < MAX_TRIES; i++) {
         snprintf(f->temporary, room, "%s.%ld-%d.tmp", path, (long)getpid(), i);
         int fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

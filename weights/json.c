@@ -1,6 +1,7 @@
 /* What cJSON lets pass and this program does not: see json.h. */
 #include "weights/json.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,12 @@ cJSON *json_parse_object(const char *text, size_t size, const char *where, Error
         return NULL;
     }
     const char *stop = text;
+    errno = 0; /* malloc tells why cJSON failed; cJSON itself doesn't */
     cJSON *json = cJSON_ParseWithLengthOpts(text, size, &stop, 0);
+    if (!json && errno == ENOMEM) {
+        fail(err, "%s: out of memory", where);
+        return NULL;
+    }
     const char *rest = stop;
     while (json && rest < text + size && strchr(" \t\r\n", *rest)) rest++;
     if (!json || rest < text + size) {

@@ -13,7 +13,7 @@
 static cJSON *describe(const StoredTensor *t, uint64_t begin) {
     cJSON *item = cJSON_CreateObject();
     cJSON *shape = cJSON_CreateArray();
-    for (int i = 0; i < t->ndim; i++)
+    for (int i = 0; shape && i < t->ndim; i++)
         cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->dim[i]));
     double offset[2] = {(double)begin, (double)(begin + t->bytes)};
     cJSON *offsets = cJSON_CreateDoubleArray(offset, 2);

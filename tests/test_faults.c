@@ -1,0 +1,585 @@
+/* Every allocation fails once: loading, encoding, drawing, writing, reading, a fresh adapter.
+ *
+ * Each part below is run once to number its allocations and to tell their sites apart (a site is the
+ * stack of calls that leads to it, all the way up). Then each site's first allocation and some later
+ * ones fail, alone, and with all that follow. Every time: the part fails and says that memory ran out, nothing stays allocated, no file is left that is not whole; and the same
+ * part, run again in the same process, makes the same bytes. Only libc may do without what it asked
+ * for (qsort's buffer, a stream's): then the bytes are the same at once.
+ *
+ * The arena takes its memory in few large blocks, so those are also made to fail at every place where
+ * a picture needs more of it than ever before. */
+#include "tests/faults.h"
+#include "tests/scratch.h"
+
+#include "ref/image.h"
+#include "ref/pipeline.h"
+#include "weights/file.h"
+#include "weights/npy.h"
+
+static const char prompt[] =
+    "A red circle \xff beside\ta    blue square, 1234567890, unbelievablyunbelievablyunbelievably"
+    "unbelievablyunbelievably<|endoftext|>";
+static Pack shared; /* the models, for the parts that are not about loading */
+
+/* ---- what a part made ---------------------------------------------------------------------------- */
+
+static void mix(uint64_t *digest, const void *data, size_t size) {
+    const unsigned char *p = data;
+    for (size_t i = 0; i < size; i++) *digest = (*digest ^ p[i]) * 0x100000001B3u;
+}
+
+static void mix_text(uint64_t *digest, const char *text) { mix(digest, text, strlen(text) + 1); }
+
+static void mix_model(uint64_t *digest, const ModelDir *m) {
+    for (size_t i = 0; i < model_tensor_count(m); i++) {
+        const StoredTensor *t = model_tensor_at(m, i);
+        mix_text(digest, t->name);
+        mix(digest, t->data, t->bytes < 64 ? t->bytes : 64);
+    }
+}
+
+/* ---- the parts ----------------------------------------------------------------------------------- */
+
+typedef void Part(Error *err, uint64_t *digest);
+
+static void mix_pack(uint64_t *digest, const Pack *p) {
+    mix_model(digest, p->llm->files);
+    mix_model(digest, p->adapter->files);
+    mix(digest, &p->adapter->layer[1].added_factor, sizeof(double));
+    if (!p->unet) return;
+    mix_model(digest, p->unet->files);
+    mix_model(digest, p->vae->files);
+    mix(digest, &p->unet->cross_layers, sizeof p->unet->cross_layers);
+    mix(digest, p->schedule->alphas_cumprod,
+        (size_t)p->schedule->train_steps * sizeof *p->schedule->alphas_cumprod);
+    for (int64_t i = 0; i < tokenizer_size(p->tokenizer); i++)
+        if (tokenizer_piece(p->tokenizer, i)) mix_text(digest, tokenizer_piece(p->tokenizer, i));
+}
+
+static void load(Error *err, uint64_t *digest) {
+    static const char *const set[] = {"a2=0.5", "normalize=rms", "blocks=[0, 1]"};
+    Pack pack;
+    PackPaths paths = {.model = "golden/micro", .set = set, .sets = 3};
+    if (pack_open(&pack, &paths, PACK_GENERATE, err)) return;
+    mix_pack(digest, &pack);
+    pack_close(&pack);
+}
+
+/* The layouts that golden/micro has not: shards behind an index, vocab.json and merges.txt. */
+static void load_others(Error *err, uint64_t *digest) {
+    Tokenizer *t = tokenizer_open(scratch("in/older"), err);
+    if (!t) return;
+    for (int64_t i = 0; i < tokenizer_size(t); i++)
+        if (tokenizer_piece(t, i)) mix_text(digest, tokenizer_piece(t, i));
+    tokenizer_close(t);
+    Adapter *a = adapter_load(scratch("in/sharded"), shared.llm, shared.unet, NULL, 0, err);
+    if (!a) return;
+    mix_model(digest, a->files);
+    adapter_free(a);
+}
+
+static void text(Error *err, uint64_t *digest) {
+    TokenIds ids;
+    size_t length;
+    if (tokenizer_encode(shared.tokenizer, prompt, strlen(prompt), true, &ids, err)) return;
+    mix(digest, ids.id, ids.count * sizeof *ids.id);
+    char *back = tokenizer_decode(shared.tokenizer, ids.id, ids.count, &length, err);
+    if (back) mix(digest, back, length);
+    free(back);
+    token_ids_free(&ids);
+}
+
+/* Algorithm 1 alone. */
+static void encoding(Error *err, uint64_t *digest) {
+    Context ctx = {.threads = 1};
+    Noise langevin = {rng_seed(7), NULL};
+    Tensor c = encode(&ctx, &shared, prompt, strlen(prompt), &langevin, "");
+    if (c.data) mix(digest, c.data, (size_t)tensor_numel(c) * sizeof(real));
+    *err = ctx.error;
+    context_free(&ctx);
+}
+
+static Request small_request(void) {
+    Request r = request_default(&shared);
+    r.prompt = prompt;
+    r.prompt_length = strlen(prompt);
+    r.width = r.height = shared.vae->factor;
+    r.steps = 2;
+    r.eta = 0.5;
+    return r;
+}
+
+static void draw(Context *ctx, uint64_t *digest) {
+    Request r = small_request();
+    Picture picture;
+    if (generate(ctx, &shared, &r, &picture)) {
+        assert_null(picture.rgb);
+        assert_null(picture.latents);
+        return;
+    }
+    size_t latents = (size_t)picture.latent_dim[0] * (size_t)picture.latent_dim[1] *
+                     (size_t)picture.latent_dim[2];
+    mix(digest, picture.rgb, (size_t)(picture.width * picture.height * 3));
+    mix(digest, picture.latents, latents * sizeof(real));
+    picture_free(&picture);
+}
+
+static void picture(Error *err, uint64_t *digest) {
+    Context ctx = {.threads = 1};
+    draw(&ctx, digest);
+    *err = ctx.error;
+    context_free(&ctx);
+}
+
+/* Something of everything that is written. */
+static const uint8_t pixels[4 * 5 * 3] = {255, 0, 0, 17, 18, 19, 1, 2, 3};
+static const float numbers[6] = {1, 2, 3, 4, 5, 6};
+static const char *const words[] = {"prompt", "a red circle", "seed", "42", NULL};
+
+static void outputs(Error *err, uint64_t *digest) {
+    (void)digest; /* the files are compared by themselves */
+    const StoredTensor t[2] = {{"a", DTYPE_F32, 2, {2, 3}, numbers, sizeof numbers},
+                               {"b", DTYPE_F32, 0, {0}, numbers, sizeof numbers[0]}};
+    if (safetensors_write(scratch("out/t.safetensors"), t, 2, words, err)) return;
+    if (npy_write(scratch("out/t.npy"), DTYPE_F32, 2, t[0].dim, numbers, err)) return;
+    image_write_png(scratch("out/t.png"), pixels, 4, 5, words, err);
+}
+
+static void read_npy(const char *path, Error *err, uint64_t *digest) {
+    Npy a;
+    if (err->set || npy_read(path, &a, err)) return;
+    mix(digest, a.data, 6 * sizeof *a.data);
+    npy_free(&a);
+}
+
+static void read_png(const char *path, Error *err, uint64_t *digest) {
+    ImageInfo info;
+    int64_t w, h;
+    if (err->set || image_read_info(path, &info, err)) return;
+    for (size_t i = 0; info.text[i]; i++) mix_text(digest, info.text[i]);
+    image_info_free(&info);
+    uint8_t *rgb = image_read_png(path, 3, &w, &h, err);
+    uint8_t *larger = rgb ? image_resize(rgb, w, h, 3, 7, 9, err) : NULL;
+    if (larger) mix(digest, larger, 7 * 9 * 3);
+    free(larger);
+    free(rgb);
+}
+
+static void inputs(Error *err, uint64_t *digest) {
+    Safetensors *s = safetensors_open(scratch("in/t.safetensors"), err);
+    if (!s) return;
+    for (size_t i = 0; i < safetensors_count(s); i++)
+        mix(digest, safetensors_at(s, i)->data, safetensors_at(s, i)->bytes);
+    mix_text(digest, safetensors_metadata(s, "prompt"));
+    safetensors_close(s);
+    read_npy(scratch("in/t.npy"), err, digest);
+    read_npy(scratch("in/fortran.npy"), err, digest);
+    read_png(scratch("in/t.png"), err, digest);
+}
+
+/* Written, and read again. */
+static void fresh_adapter(Error *err, uint64_t *digest) {
+    Settings s = settings_default();
+    s.all_layers = false;
+    for (int i = 0; i < 2; i++)
+        snprintf(s.layers + strlen(s.layers), sizeof s.layers - strlen(s.layers), "%s\n",
+                 shared.unet->cross[i].name);
+    s.first = 0;
+    s.last = 1;
+    if (adapter_init(scratch("out/adapter"), shared.llm, shared.unet, &s, 3, err) < 0) return;
+    Adapter *a = adapter_load(scratch("out/adapter"), shared.llm, shared.unet, NULL, 0, err);
+    if (!a) return;
+    mix_model(digest, a->files);
+    mix_text(digest, a->settings.layers);
+    adapter_free(a);
+}
+
+/* ---- the files it left --------------------------------------------------------------------------- */
+
+typedef struct Listing {
+    char name[8][64];
+    uint64_t hash[8];
+    int count;
+} Listing;
+
+/* Directories are entries too: an empty one is not whole either. */
+static void list_files(const char *below, Listing *all) {
+    char dir[256], name[64];
+    snprintf(dir, sizeof dir, "%s/out%s", scratch_dir, below);
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        snprintf(name, sizeof name, "%.20s/%.40s", below, e->d_name);
+        assert_true(all->count < 8);
+        int i = all->count++;
+        strcpy(all->name[i], name);
+        all->hash[i] = 0;
+        snprintf(dir, sizeof dir, "%s/out%s", scratch_dir, name);
+        if (is_directory(dir)) {
+            list_files(name, all);
+            continue;
+        }
+        size_t size;
+        Error err = {0};
+        char *bytes = file_read(dir, &size, &err);
+        assert_non_null(bytes);
+        mix(&all->hash[i], bytes, size);
+        free(bytes);
+    }
+    closedir(d);
+}
+
+/* What is there is whole, and an adapter has both its files or isn't there. */
+static bool only_whole_files(const Listing *found, const Listing *whole) {
+    int in_adapter = 0;
+    for (int i = 0; i < found->count; i++) {
+        int j = 0;
+        while (j < whole->count && strcmp(found->name[i], whole->name[j]) != 0) j++;
+        if (j == whole->count || found->hash[i] != whole->hash[j]) return false;
+        in_adapter += strncmp(found->name[i], "/adapter", 8) == 0;
+    }
+    return in_adapter == 0 || in_adapter == 3;
+}
+
+/* ---- one run ------------------------------------------------------------------------------------- */
+
+typedef struct Outcome {
+    Error err;
+    uint64_t digest;
+    Listing files;
+    Faults faults;
+} Outcome;
+
+static size_t under_way; /* the allocation that fails in this run; 0 between runs */
+
+static Outcome run(Part *part, FaultMode mode, size_t k) {
+    static Outcome o; /* an Error is large */
+    o = (Outcome){.digest = 0};
+    under_way = k;
+    faults_begin(mode, k);
+    part(&o.err, &o.digest);
+    o.faults = faults_end();
+    under_way = 0;
+    list_files("", &o.files);
+    scratch_entries(scratch("out"), true);
+    return o;
+}
+
+static const char *wrong_when_good(const Outcome *o, const Outcome *good) {
+    if (o->err.set) return "an error";
+    if (o->digest != good->digest) return "other results";
+    if (o->files.count != good->files.count || !only_whole_files(&o->files, &good->files))
+        return "other files";
+    if (o->faults.live) return "a leak";
+    return NULL;
+}
+
+/* What was wrong with a run in which allocations failed, or NULL. */
+static const char *wrong_when_failed(const Outcome *o, const Outcome *good) {
+    if (o->faults.failed == 0) return "nothing failed: not the same run";
+    if (o->faults.live) return "a leak";
+    if (o->faults.failed_ours == 0 && !o->err.set) return wrong_when_good(o, good);
+    if (!o->err.set) return "no error";
+    if (!strstr(o->err.message, "out of memory") &&
+        !strstr(o->err.message, "Cannot allocate memory"))
+        return "an error that says nothing of memory";
+    if (!only_whole_files(&o->files, &good->files)) return "a file that is not whole";
+    return NULL;
+}
+
+/* ---- every site ---------------------------------------------------------------------------------- */
+
+typedef struct Pick {
+    size_t k;
+    FaultMode mode;
+} Pick;
+
+enum { FEW = 400, LATER = 5 };
+
+/* What to make fail, in both modes: every allocation where there are few (or LLMDIFF_FAULTS=all is set:
+ * minutes), else each site's first and some of its later ones. The caller frees the list. */
+static Pick *pick(size_t count, size_t *picks, size_t *sites) {
+    const bool every = count <= FEW || getenv("LLMDIFF_FAULTS");
+    Rng rng = rng_seed(count);
+    Pick *all = malloc(2 * (LATER + 1) * (count + 1) * sizeof *all);
+    bool *seen = calloc(count + 1, sizeof *seen);
+    assert_true(all && seen);
+    *picks = *sites = 0;
+    for (size_t k = 1; k <= count; k++) {
+        bool first = !seen[k];
+        size_t chosen[LATER + 1] = {k}, same = 0;
+        *sites += first;
+        for (size_t j = k + 1; first && j <= count; j++) {
+            if (faults_site(j) != faults_site(k)) continue;
+            seen[j] = true;
+            float u; /* each of them as likely as the others to be among the chosen */
+            rng_uniform(&rng, 0, 1, &u, 1);
+            size_t at = same < LATER ? same : (size_t)(u * (float)(same + 1));
+            if (at < LATER) chosen[at + 1] = j;
+            same++;
+        }
+        for (size_t i = 0; (first || every) && i <= LATER && chosen[i]; i++) {
+            all[(*picks)++] = (Pick){chosen[i], FAIL_ONE};
+            all[(*picks)++] = (Pick){chosen[i], FAIL_FROM};
+            if (every) break;
+        }
+    }
+    free(seen);
+    return all;
+}
+
+/* Runs it again so that the stack of the allocation is printed. */
+static void complain_about(Part *part, const Pick *p, const char *wrong, const Outcome *o) {
+    size_t k = o->faults.live ? faults_leaked() : p->k;
+    print_error("allocation %zu failed%s: %s\n", p->k,
+                p->mode == FAIL_FROM ? ", and all after" : "", wrong);
+    print_error("message: %s\n%s, at\n", o->err.set ? o->err.message : "none",
+                o->faults.live ? "left behind" : "failed");
+    faults_show(k);
+    run(part, p->mode, p->k);
+}
+
+static void every_site(void **state) {
+    Part *part = *(Part *const *)*state;
+    Outcome good = run(part, FAIL_NONE, 0); /* also OpenBLAS's and libgomp's first time */
+    if (good.err.set) fail_msg("%s", good.err.message);
+    assert_true(good.files.count > 0 || good.digest != 0);
+    Outcome all = run(part, RECORD, 0);
+    assert_null(wrong_when_good(&all, &good));
+    assert_int_equal(all.faults.other, 0);
+
+    size_t picks, sites, bad = 0;
+    Pick *todo = pick(all.faults.count, &picks, &sites);
+    for (size_t i = 0; i < picks && bad < 10; i++) {
+        Outcome o = run(part, todo[i].mode, todo[i].k);
+        const char *wrong = wrong_when_failed(&o, &good);
+        if (wrong) {
+            complain_about(part, &todo[i], wrong, &o);
+            bad++;
+        }
+        o = run(part, FAIL_NONE, 0);
+        wrong = wrong_when_good(&o, &good);
+        if (wrong) fail_msg("allocation %zu had failed; the next run: %s", todo[i].k, wrong);
+    }
+    free(todo);
+    if (bad) fail_msg("%zu failures were not survived", bad);
+    print_message("    %zu allocations at %zu sites, %zu failures\n", all.faults.count, sites,
+                  picks);
+}
+
+/* After a crash, which cmocka turns into a failed test: what it was that failed. */
+static int name_crash(void **state) {
+    (void)state;
+    if (under_way) print_error("crashed when allocation %zu failed\n", under_way);
+    under_way = 0;
+    faults_end();
+    scratch_entries(scratch("out"), true);
+    return 0;
+}
+
+/* The numbering is of one thread's allocations. The others, which share a picture's work, make none. */
+static void other_threads_allocate_nothing(void **state) {
+    (void)state;
+    uint64_t digest[2] = {0};
+    for (int threads = 1; threads <= 2; threads++) {
+        Context ctx = {.threads = threads};
+        Request r = small_request();
+        r.width = r.height = 32 * shared.vae->factor;
+        Picture drawn;
+        faults_begin(FAIL_NONE, 0);
+        generate(&ctx, &shared, &r, &drawn);
+        Faults f = faults_end();
+        assert_context_ok(&ctx);
+        assert_int_equal(f.other, 0);
+        mix(&digest[threads - 1], drawn.rgb, (size_t)(drawn.width * drawn.height * 3));
+        picture_free(&drawn);
+        context_free(&ctx);
+    }
+    assert_true(digest[0] == digest[1]);
+}
+
+/* ---- the arena ----------------------------------------------------------------------------------- */
+
+#ifdef __SANITIZE_ADDRESS__
+enum { RED_ZONE = ARENA_ALIGN }; /* between allocations: tensor/arena.c */
+#else
+enum { RED_ZONE = 0 };
+#endif
+
+/* A context whose first block has `room` bytes left, as if a large picture had taken the rest. */
+static Context crowded(size_t room) {
+    Context ctx = {.threads = 1};
+    assert_non_null(arena_alloc(&ctx.arena, ((size_t)16 << 20) - room - RED_ZONE));
+    assert_int_equal(ctx.arena.first->size - ctx.arena.first->used, room);
+    return ctx;
+}
+
+/* The room with which a run that failed gets past that place. */
+static size_t room_needed(const Context *ctx, size_t filled, size_t room) {
+    size_t wanted, in_use, needed = 0;
+    if (sscanf(ctx->error.message, "out of memory: %zu bytes wanted, %zu in use", &wanted,
+               &in_use) == 2)
+        needed =
+            in_use - filled + (wanted + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN + RED_ZONE;
+    return needed > room ? needed : room + ARENA_ALIGN;
+}
+
+/* Wherever a picture needs more memory than ever before, there is none. Then there is some, and the
+ * same context draws the same picture. */
+static void every_growth(void **state) {
+    (void)state;
+    uint64_t good = 0;
+    Context ctx = {.threads = 1};
+    draw(&ctx, &good);
+    assert_context_ok(&ctx);
+    context_free(&ctx);
+
+    size_t places = 0;
+    for (size_t room = ARENA_ALIGN;; places++) {
+        uint64_t digest = 0;
+        ctx = crowded(room);
+        size_t filled = ctx.arena.in_use;
+        faults_begin(FAIL_ALIGNED, 0);
+        draw(&ctx, &digest);
+        Faults f = faults_end();
+        if (f.failed == 0) break; /* it fits */
+        assert_int_equal(f.live, 0);
+        assert_true(ctx.error.set);
+        if (!strstr(ctx.error.message, "out of memory")) fail_msg("%s", ctx.error.message);
+        assert_int_equal(ctx.arena.in_use, filled);
+        room = room_needed(&ctx, filled, room);
+
+        ctx.error = (Error){0};
+        digest = 0;
+        draw(&ctx, &digest);
+        assert_context_ok(&ctx);
+        assert_true(digest == good);
+        context_free(&ctx);
+    }
+    context_free(&ctx);
+    assert_true(places > 5);
+    print_message("    the arena's growth failed at %zu places\n", places);
+}
+
+/* ---- before and after all ------------------------------------------------------------------------ */
+
+static cJSON *parsed(const char *path) {
+    size_t size;
+    Error err = {0};
+    char *text_read = file_read(path, &size, &err);
+    assert_non_null(text_read);
+    cJSON *json = cJSON_ParseWithLength(text_read, size);
+    assert_non_null(json);
+    free(text_read);
+    return json;
+}
+
+static void write_json(const char *path, cJSON *json) {
+    char *printed = cJSON_PrintUnformatted(json);
+    assert_non_null(printed);
+    write_text(path, printed);
+    cJSON_free(printed);
+}
+
+/* golden/micro's tokenizer in the older layout. */
+static void make_older_tokenizer(void) {
+    cJSON *json = parsed("golden/micro/llm/tokenizer.json"), *each;
+    cJSON *model = cJSON_GetObjectItem(json, "model"), *added = cJSON_CreateObject();
+    write_json(scratch("in/older/vocab.json"), cJSON_GetObjectItem(model, "vocab"));
+    FILE *merges = fopen(scratch("in/older/merges.txt"), "w");
+    assert_non_null(merges);
+    cJSON_ArrayForEach(each, cJSON_GetObjectItem(model, "merges")) {
+        fprintf(merges, "%s %s\n", each->child->valuestring, each->child->next->valuestring);
+    }
+    assert_int_equal(fclose(merges), 0);
+    cJSON_ArrayForEach(each, cJSON_GetObjectItem(json, "added_tokens")) {
+        cJSON_AddNumberToObject(added, cJSON_GetObjectItem(each, "content")->valuestring,
+                                cJSON_GetObjectItem(each, "id")->valuedouble);
+    }
+    write_json(scratch("in/older/added_tokens.json"), added);
+    write_text(scratch("in/older/special_tokens_map.json"), "{\"bos_token\": \"<|endoftext|>\"}");
+    write_text(scratch("in/older/tokenizer_config.json"),
+               "{\"tokenizer_class\": \"CodeGenTokenizer\"}");
+    cJSON_Delete(added);
+    cJSON_Delete(json);
+}
+
+/* golden/micro's adapter as a shard behind an index. */
+static void make_sharded_adapter(void) {
+    size_t size;
+    Error err = {0};
+    char *bytes = file_read("golden/micro/adapter/adapter.safetensors", &size, &err);
+    assert_non_null(bytes);
+    write_bytes(scratch("in/sharded/one.safetensors"), bytes, size);
+    free(bytes);
+    cJSON *json = parsed("golden/micro/adapter/config.json");
+    write_json(scratch("in/sharded/config.json"), json);
+    cJSON_Delete(json);
+    json = cJSON_CreateObject();
+    cJSON *map = cJSON_AddObjectToObject(json, "weight_map");
+    for (size_t i = 0; i < model_tensor_count(shared.adapter->files); i++)
+        cJSON_AddStringToObject(map, model_tensor_at(shared.adapter->files, i)->name,
+                                "one.safetensors");
+    write_json(scratch("in/sharded/adapter.safetensors.index.json"), json);
+    cJSON_Delete(json);
+}
+
+static int prepare(void **state) {
+    static const char *const dirs[] = {"in", "out", "in/older", "in/sharded"};
+    static const char *const made[] = {"t.safetensors", "t.npy", "t.png"};
+    static const char fortran[] = "\x93NUMPY\1\0\x49\0{'descr': '<f4', 'fortran_order': True, "
+                                  "'shape': (2, 3)}                \n";
+    Error err = {0};
+    faults_init();
+    if (scratch_make(state)) return -1;
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+        if (mkdir(scratch(dirs[i]), 0777)) return -1;
+    if (pack_open(&shared, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &err)) return -1;
+    make_older_tokenizer();
+    make_sharded_adapter();
+    char array[sizeof fortran - 1 + sizeof numbers];
+    memcpy(array, fortran, sizeof fortran - 1);
+    memcpy(array + sizeof fortran - 1, numbers, sizeof numbers);
+    write_bytes(scratch("in/fortran.npy"), array, sizeof array);
+    outputs(&err, &(uint64_t){0});
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
+        char from[64], to[64];
+        snprintf(from, sizeof from, "out/%s", made[i]);
+        snprintf(to, sizeof to, "in/%s", made[i]);
+        if (rename(scratch(from), scratch(to))) return -1;
+    }
+    return err.set ? -1 : 0;
+}
+
+static int tidy(void **state) {
+    pack_close(&shared);
+    scratch_entries(scratch("in"), true);
+    return scratch_remove(state);
+}
+
+int main(void) {
+    static Part *const parts[] = {load,    load_others, text,   encoding,
+                                  picture, outputs,     inputs, fresh_adapter};
+    if (faults_unsupported()) {
+        printf("skipped: allocations that fail: %s\n[  SKIPPED ] 1 test(s).\n",
+               faults_unsupported());
+        return 0;
+    }
+    /* cmocka hands a test a pointer to its state, and a function's address is no object's. */
+#define EVERY_SITE(i, name)                                                                        \
+    { name, every_site, NULL, name_crash, (void *)(uintptr_t)&parts[i] }
+    const struct CMUnitTest tests[] = {
+        EVERY_SITE(0, "loading a pack"),
+        EVERY_SITE(1, "loading the other layouts"),
+        EVERY_SITE(2, "text to ids and back"),
+        EVERY_SITE(3, "encoding"),
+        EVERY_SITE(4, "drawing"),
+        EVERY_SITE(5, "writing files"),
+        EVERY_SITE(6, "reading files"),
+        EVERY_SITE(7, "a fresh adapter"),
+        cmocka_unit_test(other_threads_allocate_nothing),
+        cmocka_unit_test(every_growth),
+    };
+    return cmocka_run_group_tests(tests, prepare, tidy);
+}
