@@ -6,24 +6,15 @@
 #include <string.h>
 
 /* phi(c) = c W_phi^T + b_phi, and from it each layer's keys and values. */
-Conditioning adapter_condition(Context *ctx, const Adapter *a, const Unet *unet, Tensor c,
-                               const char *group) {
-    Conditioning p = {0};
-    if (ctx->error.set) return p;
-    size_t bytes = (size_t)unet->cross_layers * sizeof *p.layer;
-    p.layer = arena_alloc(&ctx->arena, bytes);
-    if (!p.layer) {
-        fail(&ctx->error, "out of memory for %lld cross-attentions", (long long)unet->cross_layers);
-        return p;
-    }
+CrossContext *adapter_condition(Context *ctx, const Adapter *a, const Unet *unet, Tensor c,
+                                const char *group) {
+    if (ctx->error.set) return NULL;
     c = alg1_normalize(ctx, c, &a->settings);
     if (a->settings.normalize != NORMALIZE_NONE) observe(ctx, c, "%sadapter/c", group);
-    p.phi_c = linear(ctx, c, a->phi.w, a->phi.b);
-    observe(ctx, p.phi_c, "%sadapter/phi_c", group);
-    Tensor c_prime = a->settings.tau_input == TAU_INPUT_C ? c : p.phi_c;
-    for (int64_t i = 0; i < unet->cross_layers; i++)
-        p.layer[i] = eq9_context(ctx, &unet->cross[i], &a->layer[i], p.phi_c, c_prime);
-    return p;
+    Tensor phi_c = linear(ctx, c, a->phi.w, a->phi.b);
+    observe(ctx, phi_c, "%sadapter/phi_c", group);
+    Tensor c_prime = a->settings.tau_input == TAU_INPUT_C ? c : phi_c;
+    return eq9_contexts(ctx, unet->cross, a->layer, unet->cross_layers, phi_c, c_prime);
 }
 
 /* ---- loading --------------------------------------------------------------------------------- */

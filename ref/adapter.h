@@ -1,7 +1,7 @@
 /* The LLMDiff adapter: phi, the added attentions, g and eta (spec, sections 3 and 4).
  *
  *     Adapter *a = adapter_load("pack/adapter", llm, unet, NULL, 0, &err);
- *     Conditioning p = adapter_condition(ctx, a, unet, c, "");     // once per picture
+ *     CrossContext *kv = adapter_condition(ctx, a, unet, c, "");   // once per picture
  *
  * One adapter.safetensors beside a config.json with every choice of the spec. */
 #ifndef LLMDIFF_ADAPTER_H
@@ -25,15 +25,11 @@ Adapter *adapter_load(const char *dir, const Llm *llm, const Unet *unet, const c
                       size_t n, Error *err);
 void adapter_free(Adapter *a); /* NULL is fine */
 
-/* What every U-Net evaluation of one picture reads of a prompt: keys and values of each layer. */
-typedef struct Conditioning {
-    Tensor phi_c;        /* [N, E] */
-    CrossContext *layer; /* [unet->cross_layers], in the context's arena; NULL: context failed */
-} Conditioning;
-
-/* c [N, D], as Algorithm 1 returns it. `group`: "" or "uncond/", before the activations' names. */
-Conditioning adapter_condition(Context *ctx, const Adapter *a, const Unet *unet, Tensor c,
-                               const char *group);
+/* What every U-Net evaluation of one picture reads of a prompt: the keys and values of each layer
+ * [unet->cross_layers], in the context's arena; NULL if the context failed. c [N, D], as Algorithm 1
+ * returns it. `group`: "" or "uncond/", before the activations' names. */
+CrossContext *adapter_condition(Context *ctx, const Adapter *a, const Unet *unet, Tensor c,
+                                const char *group);
 
 /* Writes a fresh adapter for this LLM and this U-Net to `dir` (created; an adapter already there is
  * an error): a1 = 1, b1 = a2 = b2 = 0, tau copies of tau_hat where shapes agree, else and phi as

@@ -22,6 +22,20 @@ CrossContext eq9_context(Context *ctx, const CrossAttention *original, const Add
     return kv;
 }
 
+CrossContext *eq9_contexts(Context *ctx, const CrossAttention *original,
+                           const AddedAttention *added, int64_t layers, Tensor phi_c,
+                           Tensor c_prime) {
+    if (ctx->error.set) return NULL;
+    CrossContext *kv = arena_alloc(&ctx->arena, (size_t)layers * sizeof *kv);
+    if (!kv) {
+        fail(&ctx->error, "out of memory for %lld cross-attentions", (long long)layers);
+        return NULL;
+    }
+    for (int64_t i = 0; i < layers; i++)
+        kv[i] = eq9_context(ctx, &original[i], added ? &added[i] : NULL, phi_c, c_prime);
+    return kv;
+}
+
 Tensor eq9_attention(Context *ctx, const CrossAttention *layer, const AddedAttention *added,
                      int out_choice, Tensor q, const CrossContext *context) {
     if (ctx->error.set) return (Tensor){0};

@@ -35,6 +35,12 @@ typedef struct CrossContext {
 CrossContext eq9_context(Context *ctx, const CrossAttention *original, const AddedAttention *added,
                          Tensor phi_c, Tensor c_prime);
 
+/* The same for all `layers` of the U-Net, in the context's arena; NULL if the context failed. `added`:
+ * one for each layer, or NULL. */
+CrossContext *eq9_contexts(Context *ctx, const CrossAttention *original,
+                           const AddedAttention *added, int64_t layers, Tensor phi_c,
+                           Tensor c_prime);
+
 /* q [B, HW, C] -> f [B, HW, C]; context[b] belongs to element b. */
 Tensor eq9_attention(Context *ctx, const CrossAttention *original, const AddedAttention *added,
                      int out_choice, Tensor q, const CrossContext *context);

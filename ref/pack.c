@@ -25,33 +25,60 @@ static char *part_path(const PackPaths *p, const char *part, const char *instead
     return path;
 }
 
-int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
-    *pack = (Pack){0};
+static void open_llm(Pack *pack, const PackPaths *p, Error *err) {
     char *llm = part_path(p, "llm", p->llm, err);
     if (!err->set) pack->tokenizer = tokenizer_open(llm, err);
     if (!err->set) pack->llm = llm_load(llm, err);
     free(llm);
-    if (use == PACK_GENERATE) {
-        char *unet = part_path(p, "unet", p->unet, err);
-        if (!err->set) pack->unet = unet_load(unet, err);
-        char *vae = part_path(p, "vae", p->vae, err);
-        if (!err->set) pack->vae = vae_load(vae, err);
-        char *scheduler = part_path(p, "scheduler", NULL, err);
-        if (!err->set) pack->schedule = schedule_load(scheduler, err);
-        if (!err->set && pack->unet->in_channels != pack->vae->latent_channels)
-            fail(err, "%s: in_channels is %lld, but %s has latent_channels %lld", unet,
-                 (long long)pack->unet->in_channels, vae, (long long)pack->vae->latent_channels);
-        if (!err->set && pack->unet->out_channels != pack->unet->in_channels)
-            fail(err, "%s: out_channels %lld: expected in_channels, %lld", unet,
-                 (long long)pack->unet->out_channels, (long long)pack->unet->in_channels);
-        free(unet);
-        free(vae);
-        free(scheduler);
-    }
+}
+
+static void open_adapter(Pack *pack, const PackPaths *p, Error *err) {
     char *adapter = part_path(p, "adapter", p->adapter, err);
     if (!err->set)
         pack->adapter = adapter_load(adapter, pack->llm, pack->unet, p->set, p->sets, err);
     free(adapter);
+}
+
+static void open_clip(Pack *pack, const PackPaths *p, Error *err) {
+    char *text_encoder = part_path(p, "text_encoder", NULL, err);
+    char *tokenizer = part_path(p, "tokenizer", NULL, err);
+    if (!err->set) pack->tokenizer = tokenizer_open(tokenizer, err);
+    if (!err->set) pack->clip = clip_text_load(text_encoder, err);
+    if (!err->set && pack->clip->D != pack->unet->cross_attention_dim)
+        fail(err, "%s: hidden_size is %lld, but %s has cross_attention_dim %lld", text_encoder,
+             (long long)pack->clip->D, model_path(pack->unet->files),
+             (long long)pack->unet->cross_attention_dim);
+    free(text_encoder);
+    free(tokenizer);
+}
+
+/* What draws: U-Net, VAE and scheduler. */
+static void open_base(Pack *pack, const PackPaths *p, Error *err) {
+    char *unet = part_path(p, "unet", p->unet, err);
+    if (!err->set) pack->unet = unet_load(unet, err);
+    char *vae = part_path(p, "vae", p->vae, err);
+    if (!err->set) pack->vae = vae_load(vae, err);
+    char *scheduler = part_path(p, "scheduler", NULL, err);
+    if (!err->set) pack->schedule = schedule_load(scheduler, err);
+    if (!err->set && pack->unet->in_channels != pack->vae->latent_channels)
+        fail(err, "%s: in_channels is %lld, but %s has latent_channels %lld", unet,
+             (long long)pack->unet->in_channels, vae, (long long)pack->vae->latent_channels);
+    if (!err->set && pack->unet->out_channels != pack->unet->in_channels)
+        fail(err, "%s: out_channels %lld: expected in_channels, %lld", unet,
+             (long long)pack->unet->out_channels, (long long)pack->unet->in_channels);
+    free(unet);
+    free(vae);
+    free(scheduler);
+}
+
+int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
+    const bool clip = p->conditioner == CONDITIONER_CLIP;
+    *pack = (Pack){0};
+    if (clip && use == PACK_ENCODE)
+        return fail(err, "--conditioner clip: Algorithm 1 has no part in it");
+    if (!clip) open_llm(pack, p, err);
+    if (use == PACK_GENERATE && !err->set) open_base(pack, p, err);
+    if (!err->set) (clip ? open_clip : open_adapter)(pack, p, err);
     if (!err->set) return 0;
     pack_close(pack);
     return -1;
@@ -59,6 +86,7 @@ int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
 
 void pack_close(Pack *pack) {
     adapter_free(pack->adapter);
+    clip_text_free(pack->clip);
     schedule_free(pack->schedule);
     vae_free(pack->vae);
     unet_free(pack->unet);

@@ -113,20 +113,45 @@ static void report(const Request *r, const char *stage, int64_t done, int64_t of
     if (r->progress) r->progress(r->progress_self, stage, done, of);
 }
 
+/* CLIP's encoding of a text, as plain Stable Diffusion has it: 77 tokens, cut or padded. [77, E] */
+static Tensor clip_encode(Context *ctx, const Pack *pack, const char *text, size_t length,
+                          int64_t skip, const char *group, int64_t *dropped) {
+    TokenIds ids;
+    size_t cut;
+    int64_t places = tokenizer_max_length(pack->tokenizer);
+    if (places < 2 || places > pack->clip->max_positions) places = pack->clip->max_positions;
+    if (tokenizer_encode_padded(pack->tokenizer, text, length, (size_t)places, &ids, &cut,
+                                &ctx->error))
+        return (Tensor){0};
+    if (*group == '\0') *dropped = (int64_t)cut;
+    Tensor c = clip_text_encode(ctx, pack->clip, ids.id, (int64_t)ids.count, skip, group);
+    token_ids_free(&ids);
+    return c;
+}
+
 /* What the U-Net is told: the prompt and, with guidance, the negative prompt. */
-static Prompts condition(Context *ctx, const Pack *pack, const Request *r) {
+static Prompts condition(Context *ctx, const Pack *pack, const Request *r, int64_t *dropped) {
     const Adapter *adapter = pack->adapter;
+    const Unet *unet = pack->unet;
     Noise langevin = {rng_seed(r->seed), r->noise};
     Prompts p = {.count = r->cfg_scale == 1 ? 1 : 2, .cfg_scale = r->cfg_scale};
-    p.cross = (CrossLayers){.original = pack->unet->cross,
-                            .added = adapter->layer,
-                            .out_choice = adapter->settings.out};
+    p.cross.original = unet->cross;
+    if (adapter) {
+        p.cross.added = adapter->layer;
+        p.cross.out_choice = adapter->settings.out;
+    }
     for (int64_t b = 0; b < p.count; b++) {
         report(r, "encode", b, p.count);
         const char *text = b == 0 ? r->prompt : r->negative, *group = b == 0 ? "" : "uncond/";
         size_t length = b == 0 ? r->prompt_length : r->negative_length;
-        Tensor c = encode(ctx, pack, text, length, &langevin, group);
-        p.cross.context[b] = adapter_condition(ctx, adapter, pack->unet, c, group).layer;
+        if (adapter) {
+            Tensor c = encode(ctx, pack, text, length, &langevin, group);
+            p.cross.context[b] = adapter_condition(ctx, adapter, unet, c, group);
+        } else {
+            int64_t skip = b == 0 ? r->clip_skip : 0; /* diffusers skips for the prompt alone */
+            Tensor c = clip_encode(ctx, pack, text, length, skip, group, dropped);
+            p.cross.context[b] = eq9_contexts(ctx, unet->cross, NULL, unet->cross_layers, c, c);
+        }
     }
     return p;
 }
@@ -201,7 +226,8 @@ static void preview(Context *ctx, const Pack *pack, const Request *r, const Samp
 
 static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *s, Picture *picture) {
     /* prompt -> c -> phi(c), keys and values; the same for the negative prompt */
-    Prompts prompts = condition(ctx, pack, r);
+    int64_t dropped = 0;
+    Prompts prompts = condition(ctx, pack, r, &dropped);
 
     /* noise, or a picture -> latents, evaluation by evaluation */
     const int64_t count = sampler_evaluations(s);
@@ -228,7 +254,10 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *s, Pi
     ctx->prefix[0] = "";
     observe_each(ctx, image, "image");
     report(r, "done", 1, 1);
-    return ctx->error.set ? -1 : to_picture(ctx, latents, image, picture);
+    if (ctx->error.set || to_picture(ctx, latents, image, picture)) return -1;
+    picture->evaluations = count;
+    picture->dropped = dropped;
+    return 0;
 }
 
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture) {
@@ -240,7 +269,6 @@ int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture)
     ArenaMark mark = scope_begin(ctx);
     if (status == 0) status = walk(ctx, pack, r, s, picture);
     arena_release(&ctx->arena, mark);
-    if (status == 0) picture->evaluations = sampler_evaluations(s);
     sampler_free(s);
     return status;
 }

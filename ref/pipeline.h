@@ -13,6 +13,7 @@
 #define LLMDIFF_PIPELINE_H
 
 #include "ref/adapter.h"
+#include "ref/clip_text.h"
 #include "ref/noise.h"
 #include "ref/samplers.h"
 #include "ref/vae.h"
@@ -20,18 +21,27 @@
 
 /* ---- pack.c: the models ---------------------------------------------------------------------- */
 
-/* Where the parts are: below `model` (llm/, unet/, vae/, scheduler/, adapter/), or where one of
- * the others says. The tokenizer is the LLM directory's. */
+/* Who tells the U-Net what to draw: the LLM and its adapter, or CLIP's text encoder, as in plain
+ * Stable Diffusion. */
+typedef enum Conditioner { CONDITIONER_LLMDIFF, CONDITIONER_CLIP } Conditioner;
+
+/* Where the parts are: below `model` (llm/, unet/, vae/, scheduler/, adapter/; for CLIP text_encoder/
+ * and tokenizer/ in place of llm/ and adapter/), or where one of the others says. The LLM's tokenizer
+ * is in its own directory. */
 typedef struct PackPaths {
     const char *model, *llm, *unet, *vae, *adapter;
+    Conditioner conditioner;
     const char *const *set; /* "KEY=VALUE" over the adapter's config.json */
     size_t sets;
 } PackPaths;
 
 typedef struct Pack {
     Tokenizer *tokenizer;
+    /* CONDITIONER_LLMDIFF */
     Llm *llm;
     Adapter *adapter;
+    /* CONDITIONER_CLIP */
+    ClipText *clip;
     /* NULL when opened for encoding */
     Unet *unet;
     Vae *vae;
@@ -53,8 +63,9 @@ typedef struct Request {
     int64_t width, height; /* pixels, multiples of the VAE's factor */
     SamplerKind sampler;   /* SAMPLER_OWN: the pack's */
     int64_t steps;
-    double cfg_scale; /* 1: no guidance, the negative prompt plays no part */
-    double eta;       /* DDIM's; 0: no sampler noise */
+    int64_t clip_skip; /* last blocks of CLIP left out for the prompt, as diffusers counts */
+    double cfg_scale;  /* 1: no guidance, the negative prompt plays no part */
+    double eta;        /* DDIM's; 0: no sampler noise */
     uint64_t seed;
     /* image to image: begin from a picture (bytes [height, width, 3]) with as much noise as strength
      * says, 0 < strength <= 1; NULL: from noise alone */
@@ -81,6 +92,7 @@ typedef struct Picture {
     uint8_t *rgb;  /* [height, width, 3], malloc'ed */
     real *latents; /* the final latents [C, h, w], malloc'ed */
     int64_t latent_dim[3];
+    int64_t dropped;     /* tokens of the prompt that CLIP had no place for */
     int64_t evaluations; /* of the U-Net: the final latents are latents/<evaluations> */
 } Picture;
 
