@@ -1,4 +1,6 @@
-/* Image to image and inpainting (diffusers StableDiffusionImg2ImgPipeline and, for a U-Net of four
+/* Where the walk begins: noise, or a picture with noise over it.
+ *
+ * Image to image and inpainting (diffusers StableDiffusionImg2ImgPipeline and, for a U-Net of four
  * channels, StableDiffusionInpaintPipeline):
  *
  *     z_0 = scaling_factor (mean + exp(logvar / 2) noise_1),  mean, logvar = VAE_encode(2 byte/255 - 1)
@@ -39,7 +41,7 @@ static Tensor draw_like(Context *ctx, Noise *noise, const char *name, Tensor z) 
     return tensor_view(channels_last(ctx, x), 4, z.dim);
 }
 
-Canvas canvas_new(Context *ctx, const Vae *vae, const Request *r, Noise *noise) {
+static Canvas canvas_new(Context *ctx, const Vae *vae, const Request *r, Noise *noise) {
     Canvas canvas = {0};
     Tensor x = from_pixels(ctx, r->init_image, r->height, r->width);
     VaePosterior p = r->vae_tiling ? vae_encode_tiled(ctx, vae, x) : vae_encode(ctx, vae, x);
@@ -66,4 +68,38 @@ Tensor canvas_blend(Context *ctx, const Canvas *canvas, const Sampler *s, int64_
         y.data[k] = (1 - m) * keep.data[k] + m * x.data[k];
     }
     return y;
+}
+
+/* The first latents, N(0, I), as given or as torch.randn(1, C, h, w) draws them. -> [1, h, w, C] */
+static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, Noise *noise) {
+    int64_t dim[3] = {pack->vae->latent_channels, r->height / pack->vae->factor,
+                      r->width / pack->vae->factor};
+    /* Drawn even when they are given, so that the sampler's noise, which continues this stream,
+     * does not depend on where the latents come from. */
+    Noise seeded = {.rng = noise->rng};
+    Tensor x =
+        noise_draw(ctx, noise->file && !r->init_latents ? noise : &seeded, "latents/0", 3, dim);
+    noise->rng = seeded.rng;
+    if (x.data && r->init_latents)
+        memcpy(x.data, r->init_latents, (size_t)tensor_numel(x) * sizeof(real));
+    x = channels_last(ctx, x);
+    return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
+}
+
+/* Where the walk begins: noise, or the picture with noise over it. */
+Tensor canvas_begin(Context *ctx, const Pack *pack, const Request *r, const Sampler *s,
+                    Noise *noise, Canvas *canvas) {
+    Tensor x;
+    ctx->prefix[0] = "";
+    if (r->init_image) {
+        *canvas = canvas_new(ctx, pack->vae, r, noise);
+        x = canvas->noise;
+    } else {
+        x = first_latents(ctx, pack, r, noise);
+        observe_each(ctx, x, "latents/0");
+    }
+    /* Inpainting at full strength begins from noise alone; image to image never does. */
+    if (r->init_image && !(r->mask && r->strength == 1))
+        return sampler_add_noise(ctx, s, 0, canvas->z0, x);
+    return scale(ctx, x, sampler_init_noise_sigma(s));
 }

@@ -1,37 +1,16 @@
 /* The walk from a prompt to a picture:
  *
  *     prompt -> ids [N] -> Algorithm 1: c [N, D] -> phi(c) [N, E], keys and values of each layer
- *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, DDIM)
+ *     noise  -> latents -> steps x (U-Net with Eq. 9 in each cross-attention, guidance, sampler)
  *            -> VAE decoder -> picture
- */
+ *
+ * The first line is condition.c, where the latents begin is canvas.c. */
 #include "ref/pipeline.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* ---- prompt -> c ----------------------------------------------------------------------------- */
-
-Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
-              const char *group) {
-    TokenIds ids;
-    if (tokenizer_encode(pack->tokenizer, text, length, true, &ids, &ctx->error))
-        return (Tensor){0};
-    ArenaMark mark = scope_begin(ctx);
-    Tensor c = alg1_encoding(ctx, pack->llm, pack->adapter->scalars, &pack->adapter->settings,
-                             ids.id, (int64_t)ids.count, langevin, group);
-    token_ids_free(&ids);
-    return scope_end(ctx, mark, c);
-}
-
 /* ---- one evaluation of the U-Net, with guidance ----------------------------------------------- */
-
-typedef struct Prompts {
-    CrossLayers cross; /* element 0: the prompt; 1: the negative prompt */
-    int64_t count;     /* 2 with guidance, else 1 */
-    double cfg_scale;
-} Prompts;
 
 /* The map x [1, h, w, C] once for each prompt -> [count, h, w, C] */
 static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
@@ -73,103 +52,10 @@ static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tenso
     return scope_end(ctx, mark, one);
 }
 
-/* ---- latents -> picture ----------------------------------------------------------------------- */
-
-/* round((x/2 + 1/2) * 255), clamped: diffusers VaeImageProcessor. x [1, H, W, 3] */
-static void to_pixels(Tensor x, uint8_t *rgb) {
-    for (int64_t i = 0, n = tensor_numel(x); i < n; i++) {
-        double v = fmin(fmax((double)x.data[i] / 2 + 0.5, 0), 1);
-        rgb[i] = (uint8_t)rint(v * 255);
-    }
-}
-
-static int to_picture(Context *ctx, Tensor latents, Tensor image, Picture *out) {
-    Tensor z = channels_first(ctx, tensor_at(latents, 0));
-    if (ctx->error.set) return -1;
-    *out = (Picture){.width = image.dim[2], .height = image.dim[1]};
-    memcpy(out->latent_dim, z.dim, sizeof out->latent_dim);
-    size_t bytes = (size_t)tensor_numel(z) * sizeof(real);
-    out->rgb = malloc((size_t)tensor_numel(image));
-    out->latents = malloc(bytes);
-    if (!out->rgb || !out->latents) {
-        picture_free(out);
-        return fail(&ctx->error, "out of memory for a picture of %lld x %lld",
-                    (long long)out->width, (long long)out->height);
-    }
-    to_pixels(image, out->rgb);
-    memcpy(out->latents, z.data, bytes);
-    return 0;
-}
-
-void picture_free(Picture *picture) {
-    free(picture->rgb);
-    free(picture->latents);
-    *picture = (Picture){0};
-}
-
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 static void report(const Request *r, const char *stage, int64_t done, int64_t of) {
     if (r->progress) r->progress(r->progress_self, stage, done, of);
-}
-
-/* CLIP's encoding of a text, as plain Stable Diffusion has it: 77 tokens, cut or padded. [77, E] */
-static Tensor clip_encode(Context *ctx, const Pack *pack, const char *text, size_t length,
-                          int64_t skip, const char *group, int64_t *dropped) {
-    TokenIds ids;
-    size_t cut;
-    int64_t places = tokenizer_max_length(pack->tokenizer);
-    if (places < 2 || places > pack->clip->max_positions) places = pack->clip->max_positions;
-    if (tokenizer_encode_padded(pack->tokenizer, text, length, (size_t)places, &ids, &cut,
-                                &ctx->error))
-        return (Tensor){0};
-    if (*group == '\0') *dropped = (int64_t)cut;
-    Tensor c = clip_text_encode(ctx, pack->clip, ids.id, (int64_t)ids.count, skip, group);
-    token_ids_free(&ids);
-    return c;
-}
-
-/* What the U-Net is told: the prompt and, with guidance, the negative prompt. */
-static Prompts condition(Context *ctx, const Pack *pack, const Request *r, int64_t *dropped) {
-    const Adapter *adapter = pack->adapter;
-    const Unet *unet = pack->unet;
-    Noise langevin = {rng_seed(r->seed), r->noise};
-    Prompts p = {.count = r->cfg_scale == 1 ? 1 : 2, .cfg_scale = r->cfg_scale};
-    p.cross.original = unet->cross;
-    if (adapter) {
-        p.cross.added = adapter->layer;
-        p.cross.out_choice = adapter->settings.out;
-    }
-    for (int64_t b = 0; b < p.count; b++) {
-        report(r, "encode", b, p.count);
-        const char *text = b == 0 ? r->prompt : r->negative, *group = b == 0 ? "" : "uncond/";
-        size_t length = b == 0 ? r->prompt_length : r->negative_length;
-        if (adapter) {
-            Tensor c = encode(ctx, pack, text, length, &langevin, group);
-            p.cross.context[b] = adapter_condition(ctx, adapter, unet, c, group);
-        } else {
-            int64_t skip = b == 0 ? r->clip_skip : 0; /* diffusers skips for the prompt alone */
-            Tensor c = clip_encode(ctx, pack, text, length, skip, group, dropped);
-            p.cross.context[b] = eq9_contexts(ctx, unet->cross, NULL, unet->cross_layers, c, c);
-        }
-    }
-    return p;
-}
-
-/* The first latents, N(0, I), as given or as torch.randn(1, C, h, w) draws them. -> [1, h, w, C] */
-static Tensor first_latents(Context *ctx, const Pack *pack, const Request *r, Noise *noise) {
-    int64_t dim[3] = {pack->vae->latent_channels, r->height / pack->vae->factor,
-                      r->width / pack->vae->factor};
-    /* Drawn even when they are given, so that the sampler's noise, which continues this stream,
-     * does not depend on where the latents come from. */
-    Noise seeded = {.rng = noise->rng};
-    Tensor x =
-        noise_draw(ctx, noise->file && !r->init_latents ? noise : &seeded, "latents/0", 3, dim);
-    noise->rng = seeded.rng;
-    if (x.data && r->init_latents)
-        memcpy(x.data, r->init_latents, (size_t)tensor_numel(x) * sizeof(real));
-    x = channels_last(ctx, x);
-    return x.data ? TENSOR_VIEW(x, 1, dim[1], dim[2], dim[0]) : x;
 }
 
 /* What step i of the sampler adds: N(0, I) like x [1, h, w, C], drawn as torch.randn(1, C, h, w). */
@@ -186,24 +72,6 @@ static Tensor sampler_noise(Context *ctx, Tensor x, int64_t i, Noise *noise) {
 static Tensor decode(Context *ctx, const Pack *pack, const Request *r, Tensor latents) {
     return r->vae_tiling ? vae_decode_tiled(ctx, pack->vae, latents)
                          : vae_decode(ctx, pack->vae, latents);
-}
-
-/* Where the walk begins: noise, or the picture with noise over it. */
-static Tensor begin(Context *ctx, const Pack *pack, const Request *r, const Sampler *s,
-                    Noise *noise, Canvas *canvas) {
-    Tensor x;
-    ctx->prefix[0] = "";
-    if (r->init_image) {
-        *canvas = canvas_new(ctx, pack->vae, r, noise);
-        x = canvas->noise;
-    } else {
-        x = first_latents(ctx, pack, r, noise);
-        observe_each(ctx, x, "latents/0");
-    }
-    /* Inpainting at full strength begins from noise alone; image to image never does. */
-    if (r->init_image && !(r->mask && r->strength == 1))
-        return sampler_add_noise(ctx, s, 0, canvas->z0, x);
-    return scale(ctx, x, sampler_init_noise_sigma(s));
 }
 
 /* The latents after evaluation i as the U-Net would be shown them, decoded; nobody observes it. */
@@ -226,14 +94,13 @@ static void preview(Context *ctx, const Pack *pack, const Request *r, const Samp
 
 static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *s, Picture *picture) {
     /* prompt -> c -> phi(c), keys and values; the same for the negative prompt */
-    int64_t dropped = 0;
-    Prompts prompts = condition(ctx, pack, r, &dropped);
+    Prompts prompts = condition(ctx, pack, r);
 
     /* noise, or a picture -> latents, evaluation by evaluation */
     const int64_t count = sampler_evaluations(s);
     Noise noise = {rng_seed(r->seed), r->noise};
     Canvas canvas = {0};
-    Tensor latents = begin(ctx, pack, r, s, &noise, &canvas);
+    Tensor latents = canvas_begin(ctx, pack, r, s, &noise, &canvas);
     for (int64_t i = 0; i < count && !ctx->error.set; i++) {
         report(r, "sample", i, count);
         ArenaMark mark = scope_begin(ctx);
@@ -256,7 +123,7 @@ static int walk(Context *ctx, const Pack *pack, const Request *r, Sampler *s, Pi
     report(r, "done", 1, 1);
     if (ctx->error.set || to_picture(ctx, latents, image, picture)) return -1;
     picture->evaluations = count;
-    picture->dropped = dropped;
+    picture->dropped = prompts.dropped;
     return 0;
 }
 

@@ -98,15 +98,26 @@ typedef struct Picture {
 
 void picture_free(Picture *picture);
 
+/* 0, or -1 with the message in ctx->error and nothing in `picture`. */
+int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture);
+
+/* ---- condition.c: what the U-Net is told ------------------------------------------------------ */
+
 /* The prompt's encoding c [N, D] by Algorithm 1; empty if the context failed. Langevin noise comes
  * from `langevin`. `group`: "" for the prompt, "uncond/" for the negative one. */
 Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
               const char *group);
 
-/* 0, or -1 with the message in ctx->error and nothing in `picture`. */
-int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture);
+typedef struct Prompts {
+    CrossLayers cross; /* element 0: the prompt; 1: the negative prompt */
+    int64_t count;     /* 2 with guidance, else 1 */
+    double cfg_scale;
+    int64_t dropped; /* tokens of the prompt that CLIP had no place for */
+} Prompts;
 
-/* ---- canvas.c: beginning from a picture --------------------------------------------------------- */
+Prompts condition(Context *ctx, const Pack *pack, const Request *r);
+
+/* ---- canvas.c: where the walk begins ------------------------------------------------------------ */
 
 /* What image to image and inpainting keep through the walk; all empty for text to image. */
 typedef struct Canvas {
@@ -115,10 +126,17 @@ typedef struct Canvas {
     Tensor mask;  /* [1, h, w, C]: 1 where the picture is redrawn, 0 where it is kept */
 } Canvas;
 
-/* The picture's latents, drawn from its posterior. `noise` moves on as diffusers' generator does. */
-Canvas canvas_new(Context *ctx, const Vae *vae, const Request *r, Noise *noise);
+/* The latents that evaluation 0 takes [1, h, w, C]. What is drawn comes from `noise`, in the order of
+ * diffusers' one generator. */
+Tensor canvas_begin(Context *ctx, const Pack *pack, const Request *r, const Sampler *s,
+                    Noise *noise, Canvas *canvas);
 /* Latents after evaluation i of `s`: kept places get the picture's own latents, with as much noise as
  * the next evaluation expects. Without a mask: x. */
 Tensor canvas_blend(Context *ctx, const Canvas *canvas, const Sampler *s, int64_t i, Tensor x);
+
+/* ---- picture.c ---------------------------------------------------------------------------------- */
+
+/* image [1, H, W, 3] in -1 .. 1 as bytes, latents [1, h, w, C] as they are. 0, or -1. */
+int to_picture(Context *ctx, Tensor latents, Tensor image, Picture *out);
 
 #endif

@@ -209,10 +209,10 @@ static void an_adapter_for_a_llama(void **state) {
         Noise noise = {0};
         a->settings.noise = false;
         Tensor c = alg1_encoding(&ctx, llm, a->scalars, &a->settings, ids, 3, &noise, "");
-        Conditioning p = adapter_condition(&ctx, a, unet, c, "");
+        CrossContext *kv = adapter_condition(&ctx, a, unet, c, "");
         assert_context_ok(&ctx);
-        assert_int_equal(tensor_rows(p.phi_c), 3);
-        assert_int_equal(tensor_cols(p.phi_c), E);
+        assert_int_equal(tensor_rows(kv[0].k_hat), 3);
+        assert_int_equal(tensor_cols(kv[0].v), unet->cross[0].channels);
         adapter_free(a);
     }
     unet_free(unet);
