@@ -17,8 +17,9 @@ for script in check_port.py export_*.py; do
     "$PYTHON" "$script" 2>"$work/messages" || { cat "$work/messages"; exit 1; }
 done
 
-# The two packs are frozen: built beside, and compared.
+# The packs are frozen: built beside, and compared.
 "$PYTHON" make_micro.py "$work/golden/micro" 2>/dev/null
+"$PYTHON" make_baseline.py "$work/golden/micro_clip" 2>/dev/null
 "$PYTHON" make_tiny.py "$work/weights/tiny" 2>/dev/null
 
 "$PYTHON" reproduced.py compare "$work"

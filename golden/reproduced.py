@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+PACKS = ("golden/micro", "golden/micro_clip", "weights/tiny")
 ROUNDING = 1e-12  # of a tensor's largest magnitude: float64, summed in another order
 
 
@@ -51,7 +52,7 @@ def difference(old, new):
 
 def compare(packs):
     same, moved, bad = 0, [], []
-    for name in git("ls-files", "golden/data", "golden/micro", "weights/tiny").decode().split():
+    for name in git("ls-files", "golden/data", *PACKS).decode().split():
         old = git("show", f"HEAD:{name}")
         path = (ROOT if name.startswith("golden/data/") else Path(packs)) / name
         if not path.exists():

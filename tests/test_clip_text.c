@@ -3,6 +3,7 @@
 
 #include "ref/clip_text.h"
 #include "tests/edited_model.h"
+#include "tokenizer/tokenizer.h"
 
 #include <stdio.h>
 
@@ -38,6 +39,46 @@ static void equals_upstream(void **state) {
 
     golden_close(g);
     clip_text_free(clip);
+    context_free(&ctx);
+}
+
+/* The baseline's prompts (golden/export_baseline.py) from their text on: the tokenizer, the encoder,
+ * clip skip for the prompt alone. */
+static void baseline_prompts_equal_upstream(void **state) {
+    char file[64];
+    snprintf(file, sizeof file, "baseline_%s", (const char *)*state);
+    Golden *g = golden_open(file);
+    Context ctx = {0};
+    Tokenizer *tokenizer = tokenizer_open("golden/micro_clip/tokenizer", &ctx.error);
+    ClipText *clip = clip_text_load("golden/micro_clip/text_encoder", &ctx.error);
+    assert_context_ok(&ctx);
+    GoldenObserver seen = {g, "", MODULE, 0};
+    Observer observer = golden_observer(&seen);
+    ctx.observer = &observer;
+    const char *group[2] = {"", "uncond/"}, *key[2] = {"prompt", "negative"};
+    const int prompts = golden_number(g, "cfg_scale") == 1 ? 1 : 2;
+    const int64_t skip[2] = {(int64_t)golden_number(g, "clip_skip"), 0};
+    for (int i = 0; i < prompts; i++) {
+        char name[64];
+        int64_t n;
+        TokenIds ids;
+        size_t dropped;
+        const char *text = safetensors_metadata(golden_file(g), key[i]);
+        snprintf(name, sizeof name, "%sids", group[i]);
+        const int64_t *expected = golden_ids(g, name, &n);
+        tokenizer_encode_padded(tokenizer, text, strlen(text), (size_t)clip->max_positions, &ids,
+                                &dropped, &ctx.error);
+        assert_context_ok(&ctx);
+        assert_int_equal(ids.count, n);
+        assert_memory_equal(ids.id, expected, (size_t)n * sizeof *expected);
+        clip_text_encode(&ctx, clip, ids.id, n, skip[i], group[i]);
+        token_ids_free(&ids);
+    }
+    assert_context_ok(&ctx);
+    assert_int_equal(seen.compared, golden_has(g, "text/embeddings") ? 11 * prompts : 1 * prompts);
+    golden_close(g);
+    clip_text_free(clip);
+    tokenizer_close(tokenizer);
     context_free(&ctx);
 }
 
@@ -247,9 +288,17 @@ int main(void) {
         {"eps", "skip_2", 2, 1},       {"old", "padded", 0, 8},       {"old", "short", 0, 8},
         {"old", "skip_0", 0, 1},       {"old", "skip_1", 1, 1},       {"old", "skip_2", 2, 1},
     };
-    enum { RUNS = sizeof runs / sizeof runs[0], OTHERS = 8 };
+    static char whole[] = "whole", skip[] = "skip", skip_all[] = "skip_all",
+                unguided[] = "unguided", cut[] = "cut";
+    enum { RUNS = sizeof runs / sizeof runs[0], OTHERS = 13 };
     static char names[RUNS][64];
     struct CMUnitTest tests[RUNS + OTHERS] = {
+        {"baseline, whole", baseline_prompts_equal_upstream, NULL, NULL, whole},
+        {"baseline, skip", baseline_prompts_equal_upstream, NULL, NULL, skip},
+        {"baseline, skip_all", baseline_prompts_equal_upstream, NULL, NULL, skip_all},
+        {"baseline, unguided", baseline_prompts_equal_upstream, NULL, NULL, unguided},
+        {"baseline, cut: a prompt of more than 77 tokens", baseline_prompts_equal_upstream, NULL,
+         NULL, cut},
         cmocka_unit_test(later_tokens_change_nothing_before_them),
         cmocka_unit_test(skipped_blocks_are_not_computed),
         cmocka_unit_test(results_do_not_depend_on_threads),
