@@ -135,7 +135,7 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
     bool made = path && mkdir(dir, 0777) == 0, wrote = false;
     if (path && !made && errno != EEXIST)
         fail(err, "%s: can't be created: %s", dir, strerror(errno));
-    static const char *const files[] = {"config.json", "adapter.safetensors"};
+    static const char *const files[] = {"adapter.safetensors", "config.json"};
     for (int i = 0; i < 2 && !err->set; i++) {
         snprintf(path, length, "%s/%s", dir, files[i]);
         if (file_exists(path)) fail(err, "%s: is there already; not overwritten", path);
