@@ -70,7 +70,8 @@ typedef struct Ranges {
     int count;
 } Ranges;
 
-static Ranges exempt, libc;
+static Ranges exempt, /* never fails, is not numbered */
+    spared;           /* can do without some of what they ask for */
 
 static bool within(const Ranges *r, const void *address) {
     uintptr_t a = (uintptr_t)address;
@@ -81,12 +82,14 @@ static bool within(const Ranges *r, const void *address) {
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *self) {
     static const char *const apart[] = {"libgomp", "libopenblas", "libgfortran", "ld-linux"};
+    static const char *const modest[] = {"libc.so", "libutf8proc"};
     (void)size, (void)self;
     const char *slash = strrchr(info->dlpi_name, '/'), *name = slash ? slash + 1 : info->dlpi_name;
-    bool is_exempt = false;
+    Ranges *to = NULL;
     for (size_t i = 0; i < sizeof apart / sizeof apart[0]; i++)
-        is_exempt |= strncmp(name, apart[i], strlen(apart[i])) == 0;
-    Ranges *to = is_exempt ? &exempt : strncmp(name, "libc.so", 7) == 0 ? &libc : NULL;
+        if (strncmp(name, apart[i], strlen(apart[i])) == 0) to = &exempt;
+    for (size_t i = 0; i < sizeof modest / sizeof modest[0]; i++)
+        if (strncmp(name, modest[i], strlen(modest[i])) == 0) to = &spared;
     for (int i = 0; to && i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *h = &info->dlpi_phdr[i];
         if (h->p_type != PT_LOAD || !(h->p_flags & PF_X) || to->count == MAX_RANGES) continue;
@@ -159,7 +162,7 @@ static bool fails(const void *caller, bool aligned) {
                 (mode == FAIL_ALIGNED && aligned);
     if (!fail) return false;
     now.failed++;
-    now.failed_ours += !within(&libc, caller);
+    now.failed_hard += !within(&spared, caller);
     errno = ENOMEM;
     return true;
 }
@@ -167,7 +170,7 @@ static bool fails(const void *caller, bool aligned) {
 /* Is this allocation one to be numbered? */
 static bool counts(const void *caller) {
     if (watched) return !within(&exempt, caller);
-    if (running && !within(&exempt, caller) && !within(&libc, caller)) other++;
+    if (running && !within(&exempt, caller) && !within(&spared, caller)) other++;
     return false;
 }
 

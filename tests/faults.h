@@ -4,13 +4,15 @@
  *     faults_begin(FAIL_ONE, k);    run();   Faults f = faults_end();      // number k failed
  *
  * Between begin and end every allocation of the calling thread is numbered, from 1 on: our own and
- * those that cJSON, libpng, zlib and libc make for us. Not numbered and never failed: libgomp's, which
- * ends the process when it gets no memory; OpenBLAS's, which does the same; and the dynamic loader's.
+ * those that cJSON, libpng, zlib, utf8proc and libc make for us. Not numbered and never failed: libgomp's,
+ * which ends the process when it gets no memory; OpenBLAS's, which does the same; and the dynamic
+ * loader's. libc and utf8proc can do without some of what they ask for (qsort's buffer, a stream's, a
+ * realloc that makes smaller), which failed_hard therefore leaves out.
  *
  * Plain build: the test program defines malloc and its kin itself, so that every library in the
  * process calls these, and the caller's address tells who asks. Under AddressSanitizer malloc is the
  * sanitizer's: our own objects are linked with --wrap, cJSON gets its hooks, libpng (and through it
- * zlib) its allocator; libc's own allocations stay out there. */
+ * zlib) its allocator; libc's and utf8proc's stay out there. */
 #ifndef LLMDIFF_FAULTS_H
 #define LLMDIFF_FAULTS_H
 
@@ -27,12 +29,11 @@ typedef enum FaultMode {
 } FaultMode;
 
 typedef struct Faults {
-    size_t count;  /* allocations numbered */
-    size_t failed; /* of them, how many failed */
-    size_t
-        failed_ours; /* of the failed, those that were not asked for by libc, which may do without */
-    size_t live;     /* still allocated at the end */
-    size_t other;    /* made for us by other threads, and so not numbered: 0 */
+    size_t count;       /* allocations numbered */
+    size_t failed;      /* of them, how many failed */
+    size_t failed_hard; /* of them, those that nobody can do without */
+    size_t live;        /* still allocated at the end */
+    size_t other;       /* made for us by other threads, and so not numbered: 0 */
 } Faults;
 
 /* Why there can be no faults here, or NULL. */
