@@ -676,6 +676,32 @@ static void run_json(void **state) {
     temp_free(&temp);
 }
 
+/* An added token with `normalized` is looked for, and decoded, as the normalizer leaves it: ids and text
+ * from tokenizers 0.23. */
+static void normalized_added_token(void **state) {
+    (void)state;
+    Temp temp = temp_new();
+    Error err = {0};
+    size_t size, length;
+    char *whole = file_read(DATA "spm_mistral/tokenizer.json", &size, &err);
+    assert_non_null(whole);
+    char *edited = replaced(whole, "\"added_tokens\": [",
+                            "\"added_tokens\": [{\"id\": 1000, \"content\": \"<y>\", "
+                            "\"normalized\": true}, ");
+    temp_write(&temp, "tokenizer.json", edited, strlen(edited));
+    Tokenizer *t = open_or_fail(temp.dir);
+    check_ids_text(t, "<y>a <y>", "1000 799 1000");
+    check_decode(t, (int64_t[]){799, 1000, 799}, 3, "a <y>a", 6);
+    assert_string_equal(tokenizer_piece(t, 1000), "<y>");
+    char *text = tokenizer_decode(t, (int64_t[]){1000}, 1, &length, &err);
+    assert_string_equal(text, "<y>"); /* Strip took the space */
+    free(text);
+    free(edited);
+    free(whole);
+    tokenizer_close(t);
+    temp_free(&temp);
+}
+
 /* tokenizer.json goes before tokenizer.model, as upstream. */
 static void both_layouts(void **state) {
     (void)state;
@@ -719,6 +745,7 @@ int main(void) {
         cmocka_unit_test(model_without_anything),
         cmocka_unit_test(piece_too_long),
         cmocka_unit_test(damaged_model),
+        cmocka_unit_test(normalized_added_token),
         cmocka_unit_test(both_layouts),
         cmocka_unit_test(layouts_have_the_same_pieces),
     };

@@ -213,6 +213,15 @@ static char *decode_letters(const Tokenizer *t, const char *const *piece, size_t
     return text;
 }
 
+/* What an id decodes from: its piece, but of an added token with `normalized` what normalization
+ * made of it, as upstream: "▁<x>", not "<x>", by Mistral's rules. */
+static const char *decoded_piece(const Tokenizer *t, int64_t id) {
+    const char *piece = tokenizer_piece(t, id);
+    const AddedToken *added =
+        piece && t->kind != BYTE_LEVEL ? added_find(&t->added, (int32_t)id) : NULL;
+    return added && added->normalized ? added->content : piece;
+}
+
 char *tokenizer_decode(const Tokenizer *t, const int64_t *ids, size_t count, size_t *length,
                        Error *err) {
     const char **piece = calloc(count + 1, sizeof *piece);
@@ -222,7 +231,7 @@ char *tokenizer_decode(const Tokenizer *t, const int64_t *ids, size_t count, siz
     }
     char *text = NULL;
     size_t known = 0;
-    while (known < count && (piece[known] = tokenizer_piece(t, ids[known])) != NULL) known++;
+    while (known < count && (piece[known] = decoded_piece(t, ids[known])) != NULL) known++;
     if (known < count)
         fail(err, "id %zu: expected one of the vocabulary (0 to %d), found %lld", known,
              (int)t->pieces.size - 1, (long long)ids[known]);
