@@ -3,12 +3,14 @@
 # make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
 # make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
-# make install PREFIX=/usr/local
+# make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
+# make install PREFIX=/usr/local      make uninstall PREFIX=/usr/local
 
 REAL   ?= float
 SAN    ?= 0
 PREFIX ?= /usr/local
 CC     ?= cc
+OBJCOPY ?= objcopy
 JOBS   ?= $(shell nproc)
 
 comma   := ,
@@ -25,12 +27,16 @@ else
     BUILD   := build/$(VARIANT)
     PROGRAM := llmdiff$(if $(filter double,$(REAL)),-f64)
 endif
+VERSION := $(shell sed -n 's/^\#define LLMDIFF_VERSION "\(.*\)"/\1/p' ref/llmdiff.h)
+LIBNAME := lib$(PROGRAM)
+SONAME  := $(LIBNAME).so.$(firstword $(subst ., ,$(VERSION)))
 
 WARN = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
-HARD = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
-LINKHARD = -pie -Wl,-z,relro,-z,now,-z,noexecstack
+HARD = -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+LINKHARD = -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O3 -g
-override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp $(WARN) -MMD -MP -I. \
+override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp -fPIC -fvisibility=hidden $(WARN) -MMD -MP \
+    -I. \
     $(if $(filter double,$(REAL)),-DLLMDIFF_DOUBLE) $(shell pkg-config --cflags openblas 2>/dev/null)
 ifeq ($(SAN),1)
     override CFLAGS  += -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
@@ -48,11 +54,26 @@ CLI   = $(wildcard ref/cli.c ref/cli_*.c)
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 OBJ   = $(LIB:%.c=$(BUILD)/%.o)
 
-all: $(PROGRAM)
+all: $(PROGRAM) lib
 
-$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(OBJ)
+# The program is the library's first user: it sees ref/llmdiff.h and links the archive.
+$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME).a
 	@echo "  LINK $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS)
+
+# ---- the library: what is not marked LLMDIFF_API is invisible in both kinds ---------------------
+lib: $(BUILD)/$(LIBNAME).a $(BUILD)/$(SONAME)
+
+# One object, so that the hidden names can be made local and clash with nobody's.
+$(BUILD)/$(LIBNAME).a: $(OBJ)
+	@echo "  AR   $@"
+	@$(LD) -r -o $(BUILD)/$(LIBNAME).o $^
+	@$(OBJCOPY) --localize-hidden $(BUILD)/$(LIBNAME).o
+	@rm -f $@ && $(AR) rcs $@ $(BUILD)/$(LIBNAME).o
+
+$(BUILD)/$(SONAME): $(OBJ)
+	@echo "  LINK $@"
+	@$(CC) -shared -Wl,-soname,$(SONAME) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -63,7 +84,7 @@ $(BUILD)/%.o: %.c Makefile
 $(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"'
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 	@echo "  LINK $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS) -lcmocka
 # Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
 # ours in between.
 $(BUILD)/test_faults: $(BUILD)/tests/faults.o
@@ -73,7 +94,7 @@ $(BUILD)/test_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=
 endif
 .SECONDARY:
 
-test-programs: $(PROGRAM) $(TESTS:%=$(BUILD)/%)
+test-programs: all $(TESTS:%=$(BUILD)/%)
 
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float test-programs
@@ -102,8 +123,40 @@ demo:
 golden:
 	golden/make.sh
 
-install: $(PROGRAM)
-	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/$(PROGRAM)
+# ---- installing --------------------------------------------------------------------------------
+# The double build installs beside the other: make REAL=double install. Man pages and completion are
+# printed by the program from its table of options.
+INTO       = $(DESTDIR)$(PREFIX)
+COMMANDS   = generate encode tokenize info init-adapter
+COMPLETION = $(INTO)/share/bash-completion/completions
+PKGCONFIG  = $(INTO)/lib/pkgconfig
+
+install: all
+	install -d $(INTO)/bin $(INTO)/include $(PKGCONFIG) $(INTO)/share/man/man1 $(COMPLETION)
+	install -m 755 $(PROGRAM) $(INTO)/bin
+	install -m 644 ref/llmdiff.h $(INTO)/include
+	install -m 644 $(BUILD)/$(LIBNAME).a $(INTO)/lib
+	install -m 755 $(BUILD)/$(SONAME) $(INTO)/lib/$(LIBNAME).so.$(VERSION)
+	ln -sf $(LIBNAME).so.$(VERSION) $(INTO)/lib/$(SONAME)
+	ln -sf $(SONAME) $(INTO)/lib/$(LIBNAME).so
+	@printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
+	    'Name: $(PROGRAM)' 'Description: A decoder-only LLM controls Stable Diffusion, on the CPU' \
+	    'Version: $(VERSION)' 'Requires.private: openblas libcjson libutf8proc libpng' \
+	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -l$(PROGRAM)' \
+	    'Libs.private: -lgomp -lpthread -lm' >$(PKGCONFIG)/$(PROGRAM).pc
+	./$(PROGRAM) help --man >$(INTO)/share/man/man1/llmdiff.1
+	@for c in $(COMMANDS); do \
+	    echo "./$(PROGRAM) help --man $$c >$(INTO)/share/man/man1/llmdiff-$$c.1"; \
+	    ./$(PROGRAM) help --man $$c >$(INTO)/share/man/man1/llmdiff-$$c.1 || exit 1; \
+	done
+	./$(PROGRAM) help --completion >$(COMPLETION)/llmdiff
+
+# Both precisions.
+uninstall:
+	rm -f $(foreach p,llmdiff llmdiff-f64,$(INTO)/bin/$(p) $(PKGCONFIG)/$(p).pc \
+	    $(addprefix $(INTO)/lib/lib$(p).,a so so.$(firstword $(subst ., ,$(VERSION))) so.$(VERSION))) \
+	    $(INTO)/include/llmdiff.h $(INTO)/share/man/man1/llmdiff.1 \
+	    $(COMMANDS:%=$(INTO)/share/man/man1/llmdiff-%.1) $(COMPLETION)/llmdiff
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
@@ -113,6 +166,6 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report test test-programs deps demo golden install format format-check clean
+.PHONY: all report test test-programs deps demo golden lib install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d)

@@ -4,10 +4,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+int cli_fail(llmdiff_error *err, const char *fmt, ...) {
+    if (err->status) return -1;
+    err->status = LLMDIFF_FAILED;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err->message, sizeof err->message, fmt, args);
+    va_end(args);
+    return -1;
+}
 
 /* ---- Ctrl-C ------------------------------------------------------------------------------------- */
 
@@ -19,16 +30,20 @@ static void on_signal(int number) {
     signal_came = 1;
 }
 
-bool cli_cancelled(void *self) {
-    (void)self;
+int cli_cancelled(void *user) {
+    (void)user;
     return signal_came != 0;
 }
 
-int cli_failed(Error *err) {
+int cli_failed(llmdiff_error *err) {
     if (!signal_came) return EXIT_FAILED;
-    *err = (Error){0};
-    fail(err, "cancelled");
+    *err = (llmdiff_error){0};
+    cli_fail(err, "cancelled");
     return EXIT_CANCELLED;
+}
+
+int cli_code(const llmdiff_error *err) {
+    return err->status == LLMDIFF_MISUSE ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /* The first signal asks the run to stop at its next activation; a second one ends the program. A
@@ -53,10 +68,11 @@ static void guard_standard_streams(void) {
             (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-int cli_flush(Error *err) {
+int cli_flush(llmdiff_error *err) {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
-    return fail(err, "stdout: can't be written: %s", errno ? strerror(errno) : "a write failed");
+    return cli_fail(err, "stdout: can't be written: %s",
+                    errno ? strerror(errno) : "a write failed");
 }
 
 /* One line, whatever a message or the file name in it holds. */
@@ -72,7 +88,7 @@ static void print_error(const char *message) {
 
 /* ---- commands ------------------------------------------------------------------------------------ */
 
-static const Command *find_command(const char *name, Error *err) {
+static const Command *find_command(const char *name, llmdiff_error *err) {
     const char *names[16];
     for (size_t i = 0; i < command_count; i++) {
         if (strcmp(command_table[i].name, name) == 0) return &command_table[i];
@@ -80,13 +96,13 @@ static const Command *find_command(const char *name, Error *err) {
     }
     const char *meant = nearest_name(name, names, command_count);
     if (meant)
-        fail(err, "unknown command \"%s\"; did you mean %s?", name, meant);
+        cli_fail(err, "unknown command \"%s\"; did you mean %s?", name, meant);
     else
-        fail(err, "unknown command \"%s\"; llmdiff --help lists them", name);
+        cli_fail(err, "unknown command \"%s\"; llmdiff --help lists them", name);
     return NULL;
 }
 
-static int run_command(const Command *command, int argc, char **argv, Error *err) {
+static int run_command(const Command *command, int argc, char **argv, llmdiff_error *err) {
     Options o;
     int code = EXIT_USAGE;
     if (options_parse(command, argc, argv, &o, err) == 0) {
@@ -101,7 +117,7 @@ static int run_command(const Command *command, int argc, char **argv, Error *err
     return code;
 }
 
-static int dispatch(int argc, char **argv, Error *err) {
+static int dispatch(int argc, char **argv, llmdiff_error *err) {
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;
@@ -113,13 +129,22 @@ static int dispatch(int argc, char **argv, Error *err) {
         return EXIT_OK;
     }
     if (strcmp(word, "--version") == 0) {
-        printf("llmdiff " LLMDIFF_VERSION " (" REAL_NAME ")\n");
+        printf("llmdiff %s (%s)\n", llmdiff_version(), llmdiff_precision());
         return EXIT_OK;
     }
-    const Command *command = find_command(help ? argv[2] : word, err);
+    if (help && strcmp(argv[2], "--completion") == 0) {
+        print_completion();
+        return EXIT_OK;
+    }
+    bool manual = help && strcmp(argv[2], "--man") == 0;
+    if (manual && argc < 4) {
+        print_manual(NULL);
+        return EXIT_OK;
+    }
+    const Command *command = find_command(manual ? argv[3] : help ? argv[2] : word, err);
     if (!command) return EXIT_USAGE;
     if (help) {
-        print_command_help(command);
+        manual ? print_manual(command) : print_command_help(command);
         return EXIT_OK;
     }
     return run_command(command, argc - 2, argv + 2, err);
@@ -135,11 +160,11 @@ static void wait_without_spinning(char **argv) {
 
 int main(int argc, char **argv) {
     wait_without_spinning(argv);
-    Error err = {0};
+    llmdiff_error err = {0};
     guard_standard_streams();
     catch_signals();
     int code = dispatch(argc, argv, &err);
     if (code == EXIT_OK && cli_flush(&err)) code = EXIT_FAILED;
-    if (err.set) print_error(err.message);
+    if (err.status) print_error(err.message);
     return ferror(stderr) && code == EXIT_OK ? EXIT_FAILED : code;
 }

@@ -1,23 +1,23 @@
-/* The command line: what the files ref/cli*.c share. Nothing outside them includes this.
+/* The command line, on the library's public header alone: what the files ref/cli*.c share. Nothing
+ * outside them includes this.
  *
  *     cli.c           main: which command, the error line, Ctrl-C, exit codes
  *     cli_table.c     every option of every command: one row each
- *     cli_options.c   reading a command line by that table       cli_help.c   printing it
- *     cli_generate.c  prompt to picture, with cli_latents.c, cli_record.c, cli_progress.c
+ *     cli_options.c   reading a command line by that table
+ *     cli_help.c, cli_manual.c, cli_completion.c   help, man pages, bash completion, from the table
+ *     cli_generate.c  prompt to picture, with cli_progress.c
  *     cli_encode.c    prompt to text encoding, prompt to tokens
- *     cli_info.c      what a directory or file holds, with cli_info_model.c
- *     cli_adapter.c   a fresh adapter
+ *     cli_info.c      what a directory or file holds; a fresh adapter
  *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
  *
  * Results go to stdout; progress, notes and errors to stderr, an error as one line. */
 #ifndef LLMDIFF_CLI_H
 #define LLMDIFF_CLI_H
 
-#include "ref/pipeline.h"
+#include "ref/llmdiff.h"
 
+#include <stdbool.h>
 #include <stdio.h>
-
-#define LLMDIFF_VERSION "0.1.0"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CANCELLED = 130 };
 
@@ -47,8 +47,8 @@ typedef enum CommandBit {
     INIT_ADAPTER = 16
 } CommandBit;
 
-/* err->set with the message where the code is not EXIT_OK. */
-typedef int (*CommandRun)(const Options *o, Error *err);
+/* err has the message where the code is not EXIT_OK. */
+typedef int (*CommandRun)(const Options *o, llmdiff_error *err);
 
 typedef struct Command {
     CommandBit bit;
@@ -87,65 +87,47 @@ extern const Command command_table[];
 extern const size_t command_count;
 
 /* Fills `o` from argv[0 .. argc-1], the words after the command's name. Stops at -h. 0 or -1. */
-int options_parse(const Command *command, int argc, char **argv, Options *o, Error *err);
+int options_parse(const Command *command, int argc, char **argv, Options *o, llmdiff_error *err);
 void options_free(Options *o);
 /* Of count names the one nearest to `word`, if any is near enough to be meant. */
 const char *nearest_name(const char *word, const char *const *names, size_t count);
 
-void print_usage(FILE *to); /* llmdiff without a command */
-void print_help(void);      /* llmdiff --help */
+void print_usage(FILE *to);               /* llmdiff without a command */
+void print_help(void);                    /* llmdiff --help */
+extern const char *const example_lines[]; /* NULL at the end */
 void print_command_help(const Command *command);
+void print_manual(const Command *command); /* a man page; NULL: the program's own */
+void print_completion(void);               /* for bash */
 
 /* ---- cli.c ------------------------------------------------------------------------------------- */
 
-/* True once Ctrl-C or SIGTERM has come. Context.cancelled. */
-bool cli_cancelled(void *self);
+/* Records the message, in printf form, unless there is one already. Returns -1. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+int cli_fail(llmdiff_error *err, const char *fmt, ...);
+/* Whether Ctrl-C or SIGTERM has come. llmdiff_request.cancel. */
+int cli_cancelled(void *user);
 /* The code for a failed run: EXIT_CANCELLED, with that as the only message, if it was cancelled. */
-int cli_failed(Error *err);
+int cli_failed(llmdiff_error *err);
+/* The code for a failed call: EXIT_USAGE where what was asked for is wrong. */
+int cli_code(const llmdiff_error *err);
 
 /* What was printed to stdout has to have arrived. 0 or -1. */
-int cli_flush(Error *err);
+int cli_flush(llmdiff_error *err);
 
 /* ---- cli_inputs.c ------------------------------------------------------------------------------ */
 
-/* The paths of the pack. Leaves the model out if every needed part is given by itself; fails if it
- * is needed and isn't there. */
-int cli_pack_paths(const Options *o, CommandBit command, PackPaths *paths, Error *err);
-/* The prompt's text, UTF-8 (invalid parts as U+FFFD, as the tokenizer reads them), malloc'ed. */
-char *cli_prompt(const Options *o, Error *err);
-char *cli_utf8(const char *text, Error *err);
+/* Where the pack is and what for. Leaves the model out if every needed part is given by itself; fails
+ * if it is needed and isn't there. 0 or -1. */
+int cli_pack(const Options *o, CommandBit command, llmdiff_options *pack, llmdiff_error *err);
+/* The prompt's text, malloc'ed; NULL with a message. */
+char *cli_prompt(const Options *o, llmdiff_error *err);
 /* --seed, or a random one for a negative number. 0 or -1. */
-int cli_seed(int64_t asked, uint64_t *seed, Error *err);
-/* The defaults, changed by --set. A wrong --set is better told before any model is opened. 0 or -1. */
-int cli_settings(const Options *o, Settings *settings, Error *err);
-/* Can a file of that name be written? Tried, and nothing left behind. 0 or -1. */
-int cli_check_writable(const char *path, Error *err);
-/* "dir/name", malloc'ed; NULL with a message. */
-char *cli_join(const char *dir, const char *name, Error *err);
+int cli_seed(int64_t asked, uint64_t *seed, llmdiff_error *err);
+/* A wrong --set is better told before any model is opened. 0 or -1. */
+int cli_check_settings(const Options *o, llmdiff_error *err);
 bool has_extension(const char *path, const char *extension);
-
-/* cli_record.c: key, value, key, value, ..., NULL: everything that determines a result. */
-#define RECORD_MAX 32
-typedef struct Record {
-    char *text[2 * RECORD_MAX + 1];
-    size_t entries;
-} Record;
-
-/* `r` NULL: of an encoding. `seed` is this picture's own. */
-int record_fill(Record *record, const Options *o, const PackPaths *paths, const Settings *settings,
-                const char *prompt, uint64_t seed, const Request *r, Error *err);
-void record_free(Record *record);
-
-/* cli_latents.c */
-typedef enum FileKind { FILE_SAFETENSORS, FILE_NPY, FILE_PNG } FileKind;
-
-/* By the file's first bytes; -1 with a message if it can't be read. */
-int file_kind(const char *path, Error *err);
-/* --init-latents: [C, h, w] or [1, C, h, w], malloc'ed. NULL with a message. */
-real *latents_read(const char *path, const int64_t dim[3], Error *err);
-/* --save-latents: .npy or .safetensors; `name` and `metadata` are for the latter. */
-int latents_write(const char *path, const real *data, const int64_t dim[3], const char *name,
-                  const char *const *metadata, Error *err);
 
 /* cli_progress.c: one line on the terminal, and the time of every stage. */
 typedef enum Stage { STAGE_ENCODE, STAGE_SAMPLE, STAGE_DECODE, STAGES } Stage;
@@ -161,24 +143,16 @@ typedef struct Progress {
 
 Progress progress_new(bool quiet, int64_t pictures);
 void progress_start(Progress *p, int64_t picture);
-/* Request.progress */
-void progress_report(void *self, const char *stage, int64_t done, int64_t of);
+/* llmdiff_request.progress: always 0 */
+int progress_report(void *self, const char *stage, int64_t done, int64_t of);
 void progress_clear(const Progress *p);
 void progress_print_times(const Progress *p); /* for --verbose */
 double seconds_now(void);
 
-/* cli_info_model.c: a directory. */
-int info_directory(const char *path, bool tensors, Error *err);
-void info_tensor(const StoredTensor *t);
-/* A value from a file on one line: as JSON if it has control characters. */
-void info_text(const char *key, const char *value);
-/* "45,512,345 parameters (45.5M)" */
-void print_parameters(int64_t count);
-
-int run_generate(const Options *o, Error *err);
-int run_encode(const Options *o, Error *err);
-int run_tokenize(const Options *o, Error *err);
-int run_info(const Options *o, Error *err);
-int run_init_adapter(const Options *o, Error *err);
+int run_generate(const Options *o, llmdiff_error *err);
+int run_encode(const Options *o, llmdiff_error *err);
+int run_tokenize(const Options *o, llmdiff_error *err);
+int run_info(const Options *o, llmdiff_error *err);
+int run_init_adapter(const Options *o, llmdiff_error *err);
 
 #endif

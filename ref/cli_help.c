@@ -42,12 +42,15 @@ void print_usage(FILE *to) {
     fprintf(to, "\nllmdiff help COMMAND lists a command's options.\n");
 }
 
+const char *const example_lines[] = {
+    "llmdiff generate -m weights/tiny -p \"a red circle\" -o circle.png", "llmdiff info circle.png",
+    NULL};
+
 void print_help(void) {
     printf("A decoder-only LLM controls Stable Diffusion: Algorithm 1 and Eq. 9 of "
            "arXiv 2502.04412.\n\n");
     print_usage(stdout);
-    printf("\nFor example\n"
-           "  llmdiff generate -m weights/tiny -p \"a red circle\" -o circle.png\n"
-           "  llmdiff info circle.png\n"
-           "\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.\n");
+    printf("\nFor example\n");
+    for (const char *const *line = example_lines; *line; line++) printf("  %s\n", *line);
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.\n");
 }

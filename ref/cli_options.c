@@ -75,12 +75,12 @@ static const char *command_of(const Option *option) {
     return "another command";
 }
 
-static int fail_unknown(const Command *command, const char *word, Error *err) {
+static int fail_unknown(const Command *command, const char *word, llmdiff_error *err) {
     const Option *elsewhere = find(~0u, word);
     int shown = (int)strcspn(word, "=");
     if (elsewhere)
-        return fail(err, "%s: unknown flag %.*s; it belongs to llmdiff %s", command->name, shown,
-                    word, command_of(elsewhere));
+        return cli_fail(err, "%s: unknown flag %.*s; it belongs to llmdiff %s", command->name,
+                        shown, word, command_of(elsewhere));
     const char *names[64];
     char name[NAME_MAX_CHARS + 1];
     size_t count = 0;
@@ -89,48 +89,48 @@ static int fail_unknown(const Command *command, const char *word, Error *err) {
     snprintf(name, sizeof name, "%.*s", shown, word);
     const char *meant = nearest_name(name + strspn(name, "-"), names, count);
     if (meant)
-        return fail(err, "%s: unknown flag %.*s; did you mean --%s?", command->name, shown, word,
-                    meant);
-    return fail(err, "%s: unknown flag %.*s; llmdiff %s --help lists them", command->name, shown,
-                word, command->name);
+        return cli_fail(err, "%s: unknown flag %.*s; did you mean --%s?", command->name, shown,
+                        word, meant);
+    return cli_fail(err, "%s: unknown flag %.*s; llmdiff %s --help lists them", command->name,
+                    shown, word, command->name);
 }
 
 /* ---- values -------------------------------------------------------------------------------------- */
 
-static int read_whole(const Option *option, const char *text, int64_t *out, Error *err) {
+static int read_whole(const Option *option, const char *text, int64_t *out, llmdiff_error *err) {
     char *end;
     errno = 0;
     bool starts = text[0] == '-' ? text[1] >= '0' && text[1] <= '9'
                                  : text[0] >= '0' && text[0] <= '9'; /* strtoll skips blanks */
     long long value = strtoll(text, &end, 10);
     if (!starts || *end)
-        return fail(err, "--%s: expected a whole number, found \"%s\"", option->name, text);
+        return cli_fail(err, "--%s: expected a whole number, found \"%s\"", option->name, text);
     bool limited = option->min < option->max;
     int64_t min = limited ? option->min : INT64_MIN, max = limited ? option->max : INT64_MAX;
     if (value < min && max == INT64_MAX && limited)
-        return fail(err, "--%s: expected %lld or more, found %s", option->name, (long long)min,
-                    text);
+        return cli_fail(err, "--%s: expected %lld or more, found %s", option->name, (long long)min,
+                        text);
     if (errno == ERANGE || value < min || value > max)
-        return fail(err, "--%s: expected %lld to %lld, found %s", option->name, (long long)min,
-                    (long long)max, text);
+        return cli_fail(err, "--%s: expected %lld to %lld, found %s", option->name, (long long)min,
+                        (long long)max, text);
     *out = value;
     return 0;
 }
 
-static int read_number(const Option *option, const char *text, double *out, Error *err) {
+static int read_number(const Option *option, const char *text, double *out, llmdiff_error *err) {
     char *end;
     double value = strtod(text, &end);
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end || !isfinite(value))
-        return fail(err, "--%s: expected a number, found \"%s\"", option->name, text);
+        return cli_fail(err, "--%s: expected a number, found \"%s\"", option->name, text);
     if (option->min < option->max &&
         !(value >= (double)option->min && value <= (double)option->max))
-        return fail(err, "--%s: expected %lld to %lld, found %s", option->name,
-                    (long long)option->min, (long long)option->max, text);
+        return cli_fail(err, "--%s: expected %lld to %lld, found %s", option->name,
+                        (long long)option->min, (long long)option->max, text);
     *out = value;
     return 0;
 }
 
-static int take_value(const Option *option, const char *text, Options *o, Error *err) {
+static int take_value(const Option *option, const char *text, Options *o, llmdiff_error *err) {
     void *field = (char *)o + option->offset;
     switch (option->kind) {
     case OPTION_SWITCH: *(bool *)field = true; return 0;
@@ -146,35 +146,36 @@ static int take_value(const Option *option, const char *text, Options *o, Error 
 
 /* Reads the option at argv[i] and, if it takes one, its value. Returns the words used, or -1. */
 static int take_option(const Command *command, const Option *option, int argc, char **argv, int i,
-                       Options *o, Error *err) {
+                       Options *o, llmdiff_error *err) {
     const char *equals = argv[i][1] == '-' ? strchr(argv[i], '=') : NULL;
     if (!option->value) {
-        if (equals) return fail(err, "--%s takes no value, found \"%s\"", option->name, equals + 1);
+        if (equals)
+            return cli_fail(err, "--%s takes no value, found \"%s\"", option->name, equals + 1);
         return take_value(option, NULL, o, err) ? -1 : 1;
     }
     if (equals) return take_value(option, equals + 1, o, err) ? -1 : 1;
     /* A value may begin with '-' (a seed, a prompt), but the next flag is not it. */
     if (i + 1 >= argc || find(command->bit, argv[i + 1]))
-        return fail(err, "%s needs a value: %s %s", argv[i], argv[i], option->value);
+        return cli_fail(err, "%s needs a value: %s %s", argv[i], argv[i], option->value);
     return take_value(option, argv[i + 1], o, err) ? -1 : 2;
 }
 
-static int take_operand(const Command *command, const char *word, Options *o, Error *err) {
+static int take_operand(const Command *command, const char *word, Options *o, llmdiff_error *err) {
     if (!command->operand)
-        return fail(err, "%s: unexpected argument \"%s\"%s", command->name, word,
-                    command->bit & (GENERATE | ENCODE | TOKENIZE) ? "; the prompt goes with -p"
-                                                                  : "");
+        return cli_fail(err, "%s: unexpected argument \"%s\"%s", command->name, word,
+                        command->bit & (GENERATE | ENCODE | TOKENIZE) ? "; the prompt goes with -p"
+                                                                      : "");
     if (o->path)
-        return fail(err, "%s: expected one %s, found \"%s\" and \"%s\"", command->name,
-                    command->operand, o->path, word);
+        return cli_fail(err, "%s: expected one %s, found \"%s\" and \"%s\"", command->name,
+                        command->operand, o->path, word);
     o->path = word;
     return 0;
 }
 
-int options_parse(const Command *command, int argc, char **argv, Options *o, Error *err) {
+int options_parse(const Command *command, int argc, char **argv, Options *o, llmdiff_error *err) {
     *o = (Options){0};
     o->set = malloc(((size_t)argc + 1) * sizeof *o->set);
-    if (!o->set) return fail(err, "out of memory");
+    if (!o->set) return cli_fail(err, "out of memory");
     for (size_t i = 0; i < option_count; i++)
         if (option_table[i].commands & command->bit && option_table[i].fallback &&
             take_value(&option_table[i], option_table[i].fallback, o, err))

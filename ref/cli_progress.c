@@ -49,13 +49,13 @@ static void print_left(double seconds) {
         fprintf(stderr, ", %lld s left", (long long)s);
 }
 
-void progress_report(void *self, const char *stage, int64_t done, int64_t of) {
+int progress_report(void *self, const char *stage, int64_t done, int64_t of) {
     Progress *p = self;
     account(p, stage_of(stage));
     if (p->stage == STAGE_SAMPLE) p->steps = of;
-    if (!p->visible) return;
+    if (!p->visible) return 0;
     progress_clear(p);
-    if (p->stage == STAGES) return;
+    if (p->stage == STAGES) return 0;
     if (p->pictures > 1)
         fprintf(stderr, "picture %lld/%lld: ", (long long)p->picture + 1, (long long)p->pictures);
     fputs(stage, stderr);
@@ -63,6 +63,7 @@ void progress_report(void *self, const char *stage, int64_t done, int64_t of) {
     if (p->stage == STAGE_SAMPLE && done > 0)
         print_left(p->seconds[STAGE_SAMPLE] / (double)done * (double)(of - done));
     fflush(stderr);
+    return 0;
 }
 
 void progress_clear(const Progress *p) {

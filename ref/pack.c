@@ -25,10 +25,10 @@ static char *part_path(const PackPaths *p, const char *part, const char *instead
     return path;
 }
 
-static void open_llm(Pack *pack, const PackPaths *p, Error *err) {
+static void open_llm(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     char *llm = part_path(p, "llm", p->llm, err);
     if (!err->set) pack->tokenizer = tokenizer_open(llm, err);
-    if (!err->set) pack->llm = llm_load(llm, err);
+    if (!err->set && use != PACK_TOKENIZE) pack->llm = llm_load(llm, err);
     free(llm);
 }
 
@@ -74,9 +74,10 @@ static void open_base(Pack *pack, const PackPaths *p, Error *err) {
 int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     const bool clip = p->conditioner == CONDITIONER_CLIP;
     *pack = (Pack){0};
-    if (clip && use == PACK_ENCODE)
+    if (clip && use != PACK_GENERATE)
         return fail(err, "--conditioner clip: Algorithm 1 has no part in it");
-    if (!clip) open_llm(pack, p, err);
+    if (!clip) open_llm(pack, p, use, err);
+    if (use == PACK_TOKENIZE) return err->set ? -1 : 0;
     if (use == PACK_GENERATE && !err->set) open_base(pack, p, err);
     if (!err->set) (clip ? open_clip : open_adapter)(pack, p, err);
     if (!err->set) return 0;

@@ -37,7 +37,7 @@ typedef struct PackPaths {
 
 typedef struct Pack {
     Tokenizer *tokenizer;
-    /* CONDITIONER_LLMDIFF */
+    /* CONDITIONER_LLMDIFF; NULL when opened for the tokenizer */
     Llm *llm;
     Adapter *adapter;
     /* CONDITIONER_CLIP */
@@ -48,7 +48,7 @@ typedef struct Pack {
     Schedule *schedule;
 } Pack;
 
-typedef enum PackUse { PACK_ENCODE, PACK_GENERATE } PackUse;
+typedef enum PackUse { PACK_TOKENIZE, PACK_ENCODE, PACK_GENERATE } PackUse;
 
 int pack_open(Pack *pack, const PackPaths *paths, PackUse use, Error *err); /* 0, or -1 */
 void pack_close(Pack *pack);

@@ -1,6 +1,6 @@
-/* llmdiff info of a directory: a pack, or one part of one. Every part is loaded as a run loads it,
- * so that what info shows is what a run finds. */
-#include "ref/cli.h"
+/* llmdiff_describe of a directory: a pack, or one part of one. Every part is loaded as a run loads it,
+ * so that what is shown is what a run finds. */
+#include "ref/llmdiff_private.h"
 #include "weights/file.h"
 
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 
 typedef struct Info {
+    FILE *out;
     bool tensors;
     int64_t total; /* parameters of all parts */
     Llm *llm;      /* kept for the adapter */
@@ -15,8 +16,18 @@ typedef struct Info {
     Error *err;
 } Info;
 
+char *joined(const char *dir, const char *name, Error *err) {
+    size_t room = strlen(dir) + strlen(name) + 2;
+    char *path = malloc(room);
+    if (!path)
+        fail(err, "out of memory");
+    else
+        snprintf(path, room, "%s/%s", dir, name);
+    return path;
+}
+
 static bool has_file(const char *dir, const char *name, Error *err) {
-    char *path = cli_join(dir, name, err);
+    char *path = joined(dir, name, err);
     bool there = path && file_exists(path);
     free(path);
     return there;
@@ -24,24 +35,35 @@ static bool has_file(const char *dir, const char *name, Error *err) {
 
 /* ---- lines --------------------------------------------------------------------------------------- */
 
-static void heading(const char *part, const char *path) { printf("%s: %s\n", part, path); }
-
-static void whole(const char *key, int64_t value) {
-    printf("  %-26s %lld\n", key, (long long)value);
+static void heading(const Info *info, const char *part, const char *path) {
+    fprintf(info->out, "%s: %s\n", part, path);
 }
 
-static void number(const char *key, double value) { printf("  %-26s %.10g\n", key, value); }
+static void text(const Info *info, const char *key, const char *value) {
+    info_text(info->out, key, value);
+}
+
+static void whole(const Info *info, const char *key, int64_t value) {
+    fprintf(info->out, "  %-26s %lld\n", key, (long long)value);
+}
+
+static void number(const Info *info, const char *key, double value) {
+    fprintf(info->out, "  %-26s %.10g\n", key, value);
+}
 
 /* A key of a config as it stands in the file. */
-static void as_in_file(const cJSON *item) {
-    char *text = cJSON_PrintUnformatted(item);
-    info_text(item->string, text ? text : "?");
-    cJSON_free(text);
+static void as_in_file(const Info *info, const cJSON *item) {
+    char *value = cJSON_PrintUnformatted(item);
+    if (value)
+        text(info, item->string, value);
+    else
+        fail(info->err, "out of memory");
+    cJSON_free(value);
 }
 
-static void config_line(const ModelDir *m, const char *key) {
+static void config_line(const Info *info, const ModelDir *m, const char *key) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(model_config(m), key);
-    if (item) as_in_file(item);
+    if (item) as_in_file(info, item);
 }
 
 /* "parameters  1,234 parameters (1.2k), F32", types in the order of Dtype; and the list itself. */
@@ -55,20 +77,21 @@ static void parameters(Info *info, const ModelDir *m) {
         seen[model_tensor_at(m, i)->dtype] = true;
     }
     info->total += count;
-    printf("  %-26s ", "size");
-    print_parameters(count);
+    char size[64];
+    llmdiff_parameters_text(count, size);
+    fprintf(info->out, "  %-26s %s", "size", size);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (seen[types[i]]) printf(", %s", dtype_name(types[i]));
-    putchar('\n');
+        if (seen[types[i]]) fprintf(info->out, ", %s", dtype_name(types[i]));
+    fputc('\n', info->out);
     for (size_t i = 0; info->tensors && i < model_tensor_count(m); i++)
-        info_tensor(model_tensor_at(m, i));
+        info_tensor(info->out, model_tensor_at(m, i));
 }
 
-static void settings_lines(const Settings *settings, Error *err) {
+static void settings_lines(const Info *info, const Settings *settings) {
     cJSON *json = settings_to_json(settings), *item;
-    if (!json) fail(err, "out of memory");
-    puts("settings");
-    cJSON_ArrayForEach(item, json) as_in_file(item);
+    if (!json) fail(info->err, "out of memory");
+    fputs("settings\n", info->out);
+    cJSON_ArrayForEach(item, json) as_in_file(info, item);
     cJSON_Delete(json);
 }
 
@@ -79,22 +102,22 @@ static void info_llm(Info *info, const char *dir) {
     Tokenizer *tokenizer = llm ? tokenizer_open(dir, info->err) : NULL;
     if (tokenizer) {
         int64_t bos = tokenizer_bos(tokenizer);
-        heading("llm", dir);
-        info_text("family", llm->family);
-        whole("T (blocks)", llm->T);
-        whole("D (width)", llm->D);
-        whole("heads", llm->heads);
-        whole("key heads", llm->kv_heads);
-        whole("MLP width", llm->intermediate);
-        whole("vocabulary", llm->vocabulary);
-        whole("positions", llm->max_positions);
-        printf("  %-26s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
-               (long long)tokenizer_size(tokenizer));
+        heading(info, "llm", dir);
+        text(info, "family", llm->family);
+        whole(info, "T (blocks)", llm->T);
+        whole(info, "D (width)", llm->D);
+        whole(info, "heads", llm->heads);
+        whole(info, "key heads", llm->kv_heads);
+        whole(info, "MLP width", llm->intermediate);
+        whole(info, "vocabulary", llm->vocabulary);
+        whole(info, "positions", llm->max_positions);
+        fprintf(info->out, "  %-26s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
+                (long long)tokenizer_size(tokenizer));
         if (bos >= 0)
-            printf("  %-26s %lld %s\n", "begin token", (long long)bos,
-                   tokenizer_piece(tokenizer, bos));
+            fprintf(info->out, "  %-26s %lld %s\n", "begin token", (long long)bos,
+                    tokenizer_piece(tokenizer, bos));
         else
-            info_text("begin token", "none");
+            text(info, "begin token", "none");
         parameters(info, llm->files);
     }
     tokenizer_close(tokenizer);
@@ -103,27 +126,27 @@ static void info_llm(Info *info, const char *dir) {
 static void info_unet(Info *info, const char *dir) {
     Unet *unet = info->unet = unet_load(dir, info->err);
     if (!unet) return;
-    heading("unet", dir);
-    info_text("class", "UNet2DConditionModel");
-    whole("levels", unet->levels);
-    config_line(unet->files, "block_out_channels");
-    config_line(unet->files, "layers_per_block");
-    whole("latent channels", unet->in_channels);
-    whole("sample size", unet->sample_size);
-    whole("cross-attentions", unet->cross_layers);
-    whole("E (text width)", unet->cross_attention_dim);
+    heading(info, "unet", dir);
+    text(info, "class", "UNet2DConditionModel");
+    whole(info, "levels", unet->levels);
+    config_line(info, unet->files, "block_out_channels");
+    config_line(info, unet->files, "layers_per_block");
+    whole(info, "latent channels", unet->in_channels);
+    whole(info, "sample size", unet->sample_size);
+    whole(info, "cross-attentions", unet->cross_layers);
+    whole(info, "E (text width)", unet->cross_attention_dim);
     parameters(info, unet->files);
 }
 
 static void info_vae(Info *info, const char *dir) {
     Vae *vae = vae_load(dir, info->err);
     if (!vae) return;
-    heading("vae", dir);
-    info_text("class", "AutoencoderKL");
-    whole("factor", vae->factor);
-    config_line(vae->files, "block_out_channels");
-    whole("latent channels", vae->latent_channels);
-    number("scaling factor", vae->scaling_factor);
+    heading(info, "vae", dir);
+    text(info, "class", "AutoencoderKL");
+    whole(info, "factor", vae->factor);
+    config_line(info, vae->files, "block_out_channels");
+    whole(info, "latent channels", vae->latent_channels);
+    number(info, "scaling factor", vae->scaling_factor);
     parameters(info, vae->files);
     vae_free(vae);
 }
@@ -134,11 +157,12 @@ static void info_scheduler(Info *info, const char *dir) {
     if (m) {
         const cJSON *item;
         SamplerKind own = sampler_of_class(schedule->class_name);
-        heading("scheduler", dir);
-        info_text("class", schedule->class_name);
-        info_text("sampled with", own == SAMPLER_KINDS ? "none; another with --sampling-method"
-                                                       : sampler_name(own));
-        cJSON_ArrayForEach(item, model_config(m)) if (item->string[0] != '_') as_in_file(item);
+        heading(info, "scheduler", dir);
+        text(info, "class", schedule->class_name);
+        text(info, "sampled with",
+             own == SAMPLER_KINDS ? "none; another with --sampling-method" : sampler_name(own));
+        cJSON_ArrayForEach(item, model_config(m)) if (item->string[0] != '_')
+            as_in_file(info, item);
     }
     model_close(m);
     schedule_free(schedule);
@@ -148,10 +172,10 @@ static void info_scheduler(Info *info, const char *dir) {
 static void info_adapter(Info *info, const char *dir) {
     Adapter *adapter = adapter_load(dir, info->llm, info->unet, NULL, 0, info->err);
     if (!adapter) return;
-    heading("adapter", dir);
-    config_line(adapter->files, "step");
+    heading(info, "adapter", dir);
+    config_line(info, adapter->files, "step");
     parameters(info, adapter->files);
-    settings_lines(&adapter->settings, info->err);
+    settings_lines(info, &adapter->settings);
     adapter_free(adapter);
 }
 
@@ -163,13 +187,13 @@ static void info_adapter_alone(Info *info, const char *dir) {
     cJSON_ArrayForEach(item, model_config(m))
         settings_set(&settings, item->string, item, dir, info->err);
     if (!info->err->set) {
-        heading("adapter", dir);
-        config_line(m, "llm_hidden_size");
-        config_line(m, "llm_num_blocks");
-        config_line(m, "cross_attention_dim");
-        config_line(m, "step");
+        heading(info, "adapter", dir);
+        config_line(info, m, "llm_hidden_size");
+        config_line(info, m, "llm_num_blocks");
+        config_line(info, m, "cross_attention_dim");
+        config_line(info, m, "step");
         parameters(info, m);
-        settings_lines(&settings, info->err);
+        settings_lines(info, &settings);
     }
     model_close(m);
 }
@@ -213,7 +237,7 @@ static void info_pack(Info *info, const char *dir) {
                 {"adapter", info_adapter}};
     int found = 0;
     for (size_t i = 0; i < sizeof part / sizeof part[0] && !info->err->set; i++) {
-        char *path = cli_join(dir, part[i].name, info->err);
+        char *path = joined(dir, part[i].name, info->err);
         if (path && is_directory(path)) {
             bool alone = part[i].show == info_adapter && !(info->llm && info->unet);
             if (alone)
@@ -230,13 +254,13 @@ static void info_pack(Info *info, const char *dir) {
              "(config.json), found neither",
              dir);
     if (info->err->set) return;
-    printf("total: ");
-    print_parameters(info->total);
-    putchar('\n');
+    char size[64];
+    llmdiff_parameters_text(info->total, size);
+    fprintf(info->out, "total: %s\n", size);
 }
 
-int info_directory(const char *path, bool tensors, Error *err) {
-    Info info = {.tensors = tensors, .err = err};
+int info_directory(FILE *out, const char *path, bool tensors, Error *err) {
+    Info info = {.out = out, .tensors = tensors, .err = err};
     if (has_file(path, "config.json", err))
         info_part(&info, path);
     else if (has_file(path, "scheduler_config.json", err))

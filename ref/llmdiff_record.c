@@ -1,19 +1,27 @@
 /* What determines a result, as text for a PNG's chunks or a safetensors file's metadata: enough to
- * make it again. Nothing here depends on time, machine or thread count. See cli.h. */
-#include "ref/cli.h"
+ * make it again. Nothing here depends on time, machine or thread count. See llmdiff_private.h. */
+#include "ref/llmdiff_private.h"
+#include "tokenizer/unicode.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Valid UTF-8, malloc'ed; NULL with a message. */
+static char *repaired(const char *text, Error *err) {
+    char *copy = utf8_repair(text, strlen(text), &(size_t){0});
+    if (!copy) fail(err, "out of memory");
+    return copy;
+}
+
 /* Adds an entry; nothing if the value is NULL. */
 static void add_text(Record *record, const char *key, const char *value, Error *err) {
     if (!value || err->set) return;
     assert(record->entries < RECORD_MAX);
     char **slot = &record->text[2 * record->entries];
-    slot[0] = cli_utf8(key, err);
-    slot[1] = cli_utf8(value, err);
+    slot[0] = repaired(key, err);
+    slot[1] = repaired(value, err);
     record->entries++; /* record_free frees what there is of it */
 }
 
@@ -33,21 +41,12 @@ static void add_number(Record *record, const char *key, double value, Error *err
     add_text(record, key, text, err);
 }
 
-static void add_settings(Record *record, const Settings *settings, Error *err) {
-    cJSON *json = settings_to_json(settings);
-    char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-    if (!text) fail(err, "out of memory");
-    add_text(record, "settings", text, err);
-    cJSON_free(text);
-    cJSON_Delete(json);
-}
-
-int record_fill(Record *record, const Options *o, const PackPaths *paths, const Settings *settings,
-                const char *prompt, uint64_t seed, const Request *r, Error *err) {
+int record_fill(Record *record, const llmdiff_pack *pack, const llmdiff_request *asked,
+                const Request *r, Error *err) {
     *record = (Record){0};
-    add_text(record, "prompt", prompt, err);
+    add_text(record, "prompt", asked->prompt, err);
     if (r) add_text(record, "negative_prompt", r->negative, err);
-    add_whole(record, "seed", seed, err);
+    add_whole(record, "seed", asked->seed, err);
     if (r) {
         add_whole(record, "steps", (uint64_t)r->steps, err);
         add_number(record, "cfg_scale", r->cfg_scale, err);
@@ -56,14 +55,16 @@ int record_fill(Record *record, const Options *o, const PackPaths *paths, const 
         add_whole(record, "height", (uint64_t)r->height, err);
         add_text(record, "sampler", sampler_name(r->sampler), err);
     }
-    add_text(record, "model", paths->model, err);
-    add_text(record, "llm", paths->llm, err);
-    add_text(record, "unet", r ? paths->unet : NULL, err);
-    add_text(record, "vae", r ? paths->vae : NULL, err);
-    add_text(record, "adapter", paths->adapter, err);
-    add_text(record, "init_latents", r ? o->init_latents : NULL, err);
-    add_text(record, "noise", o->noise, err);
-    add_settings(record, settings, err);
+    add_text(record, "model", pack->model, err);
+    add_text(record, "llm", pack->llm, err);
+    add_text(record, "unet", r ? pack->unet : NULL, err);
+    add_text(record, "vae", r ? pack->vae : NULL, err);
+    add_text(record, "adapter", pack->adapter, err);
+    if (r)
+        add_text(record, "init_latents",
+                 asked->init_latents ? "given in memory" : asked->init_latents_file, err);
+    add_text(record, "noise", asked->noise_file, err);
+    add_text(record, "settings", pack->settings, err);
     add_text(record, "Software", "llmdiff " LLMDIFF_VERSION " (" REAL_NAME ")", err);
     if (!err->set) return 0;
     record_free(record);

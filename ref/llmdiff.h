@@ -1,0 +1,251 @@
+/* libllmdiff: from a prompt to a picture, a decoder-only LLM in place of Stable Diffusion's text
+ * encoder (arXiv 2502.04412), on the CPU.
+ *
+ *     llmdiff_options o = {.size = sizeof o, .model = "weights/tiny"};
+ *     llmdiff_open(&o, &pack, &error);
+ *     llmdiff_request_default(&r, sizeof r);  r.prompt = "a red circle";
+ *     llmdiff_generate(pack, &r, &result, &error);
+ *     llmdiff_save_png(result, "circle.png", &error);
+ *     llmdiff_result_free(result);  llmdiff_close(pack);
+ *
+ * C99 and C++. Link with `pkg-config --libs llmdiff`; llmdiff-f64 is the same library computing in
+ * double. README.md has the program of 30 lines.
+ *
+ * Errors. A function that can fail returns a status, and says why in *error (which may be NULL): one
+ * line with what, where, expected, found. It names a member as the program's flag does (--cfg-scale
+ * is cfg_scale). On success the status is LLMDIFF_OK and the message is empty. After a failure every
+ * output pointer holds NULL, and no file is left half-written. The library never exits, prints or
+ * catches a signal.
+ *
+ * Misuse is defined: NULL, a struct whose `size` was not set, a number outside its limits, and a
+ * handle that is not open give LLMDIFF_MISUSE. (A handle that was closed is recognised while the
+ * memory still tells; under the address sanitizer it stops the program.) Only what points to no
+ * memory at all can't be caught.
+ *
+ * Memory. Handles belong to the caller, who ends them with llmdiff_close and llmdiff_result_free.
+ * What an accessor returns belongs to its handle and ends with it. Structs and strings that are
+ * passed in are read during the call only.
+ *
+ * Threads. A pack does not change once it is open: any number of threads may use one pack, or several
+ * packs, at once; each call computes in memory of its own, and gives the same bytes as it would
+ * alone. A result may be read by several threads. Closing is for when nobody uses the handle any
+ * more. Each call has a team of OpenMP threads (request.threads); the team spins where it waits, and
+ * on cores that others use too this makes a run tens of times slower: set OMP_WAIT_POLICY=passive in
+ * the environment before the program starts. OpenBLAS is told, for the whole process, to stay on the
+ * thread that calls it.
+ *
+ * Growth. Structs that are filled by the caller begin with their size, and new members come at the
+ * end: a program built with an older header keeps working, and one built with a newer header works
+ * as long as it leaves the members that this library doesn't know zero. */
+#ifndef LLMDIFF_H
+#define LLMDIFF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#    define LLMDIFF_API __attribute__((visibility("default")))
+#else
+#    define LLMDIFF_API
+#endif
+
+#define LLMDIFF_VERSION "0.1.0"
+/* The library's own, which may be another than the header's. */
+LLMDIFF_API const char *llmdiff_version(void);
+/* What it computes in: "float32" or "float64". */
+LLMDIFF_API const char *llmdiff_precision(void);
+
+/* ---- errors -------------------------------------------------------------------------------------- */
+
+typedef enum llmdiff_status {
+    LLMDIFF_OK = 0,
+    LLMDIFF_FAILED = 1,    /* a file, memory, a value that is not finite */
+    LLMDIFF_CANCELLED = 2, /* a callback asked for it */
+    LLMDIFF_MISUSE = 3     /* the call or the request is wrong; nothing was done */
+} llmdiff_status;
+
+typedef struct llmdiff_error {
+    llmdiff_status status;
+    char message[8192]; /* without a newline at its end */
+} llmdiff_error;
+
+/* ---- opening a pack ------------------------------------------------------------------------------ */
+
+/* The models, mapped from their files in the type they are stored in. */
+typedef struct llmdiff_pack llmdiff_pack;
+
+/* What a pack is opened for: what it is not needed for is not read. */
+typedef enum llmdiff_use {
+    LLMDIFF_USE_GENERATE = 0,
+    LLMDIFF_USE_ENCODE = 1,  /* the tokenizer, the LLM, the adapter's scalars */
+    LLMDIFF_USE_TOKENIZE = 2 /* the tokenizer */
+} llmdiff_use;
+
+typedef struct llmdiff_options {
+    size_t size;       /* sizeof(llmdiff_options); everything else may be zero */
+    const char *model; /* a directory with llm/ unet/ vae/ scheduler/ adapter/, as Hugging Face lays
+                          them out; NULL if every part that is needed is given below */
+    const char *llm, *unet, *vae, *adapter; /* this directory in place of the model's */
+    const char *const *set; /* [sets] choices of the adapter's config.json: "word_score=false" */
+    size_t sets;
+    llmdiff_use use;
+} llmdiff_options;
+
+LLMDIFF_API llmdiff_status llmdiff_open(const llmdiff_options *options, llmdiff_pack **pack,
+                                        llmdiff_error *error);
+LLMDIFF_API void llmdiff_close(llmdiff_pack *pack); /* NULL is fine */
+
+/* What should be known before a picture of this pack is believed, note i = 0, 1, ...: "warning: ... was
+ * never trained". NULL: no more. */
+LLMDIFF_API const char *llmdiff_note(const llmdiff_pack *pack, size_t i);
+/* Every choice of the method, as JSON. NULL: opened for the tokenizer alone. */
+LLMDIFF_API const char *llmdiff_settings(const llmdiff_pack *pack);
+/* Is "KEY=VALUE" a choice as options.set takes it? MISUSE if not. No pack is needed. */
+LLMDIFF_API llmdiff_status llmdiff_check_setting(const char *assignment, llmdiff_error *error);
+
+/* ---- tokens -------------------------------------------------------------------------------------- */
+
+/* Token ids of text [length], the begin token first: *ids [*count], to end with llmdiff_free. UTF-8;
+ * what isn't is read as U+FFFD. Special tokens that are written in the text become their ids. */
+LLMDIFF_API llmdiff_status llmdiff_tokenize(const llmdiff_pack *pack, const char *text,
+                                            size_t length, int64_t **ids, size_t *count,
+                                            llmdiff_error *error);
+/* The piece as it stands in the vocabulary; NULL if there is no such id. */
+LLMDIFF_API const char *llmdiff_piece(const llmdiff_pack *pack, int64_t id);
+/* Ends what llmdiff_tokenize and llmdiff_describe return. NULL is fine. */
+LLMDIFF_API void llmdiff_free(void *memory);
+
+/* ---- a request ----------------------------------------------------------------------------------- */
+
+typedef enum llmdiff_dtype {
+    LLMDIFF_F32 = 0, /* float */
+    LLMDIFF_F64 = 1, /* double */
+    LLMDIFF_I64 = 2  /* int64_t */
+} llmdiff_dtype;
+
+#define LLMDIFF_MAX_DIMS 8
+
+/* Dense, row-major, in upstream's layout: maps are [C, H, W], rows of tokens or pixels [L, C]. */
+typedef struct llmdiff_tensor {
+    const char *name; /* "unet/0/cond/mid_block", "latents/20"; ref/README.md */
+    llmdiff_dtype dtype;
+    int ndim; /* 0: one number */
+    int64_t dim[LLMDIFF_MAX_DIMS];
+    const void *data;
+} llmdiff_tensor;
+
+typedef struct llmdiff_request {
+    size_t size; /* llmdiff_request_default sets it */
+
+    const char *prompt;          /* UTF-8; "" is valid: the begin token alone */
+    const char *negative_prompt; /* what guidance leads away from */
+    int64_t width, height;       /* pixels, multiples of the VAE's factor; 0: the pack's */
+    const char *sampling_method; /* "ddpm", "ddim", "pndm", "euler", "euler_a", "dpm++2m"; NULL: the
+                                    pack's own */
+    int64_t steps;               /* of the sampler: 20 */
+    double cfg_scale;            /* guidance: 7.5; 1: none, the negative prompt is not read */
+    double eta;                  /* how much noise DDIM adds, 0 to 1: 0 */
+    uint64_t seed;               /* as in torch.manual_seed: 42 */
+    int threads;                 /* 0: as OpenMP decides. Results don't depend on it. */
+
+    /* The first latents, of unit variance, [C, height / factor, width / factor] or with a 1 before
+     * that; F32 or F64. In memory, or in a npy or safetensors file; both NULL: from the seed. */
+    const llmdiff_tensor *init_latents;
+    const char *init_latents_file;
+    const char
+        *noise_file; /* safetensors with every random draw under its name in a trace; or NULL */
+
+    /* Names of activations to keep in the result, NULL at the end; one that ends in '*' stands for
+     * all that begin so. NULL: none. A name that doesn't occur keeps nothing. */
+    const char *const *keep;
+
+    /* Callbacks; each may be NULL, and each cancels the run by returning other than 0. They are
+     * called by the thread that made the call, one at a time, and may use the library themselves. */
+    void *user; /* passed to all of them */
+    /* Stage "encode" (for each prompt), "sample" (for each step), "decode", then "done". */
+    int (*progress)(void *user, const char *stage, int64_t done, int64_t of);
+    /* Asked at every named activation, many times in a step: for Ctrl-C or a button. */
+    int (*cancel)(void *user);
+    /* Sees every activation in the order of execution; it lives for the call only. Observing does
+     * not change a result. */
+    int (*observe)(void *user, const llmdiff_tensor *activation);
+} llmdiff_request;
+
+/* All defaults. `size` is sizeof(llmdiff_request). MISUSE if it is too small to be one. */
+LLMDIFF_API llmdiff_status llmdiff_request_default(llmdiff_request *request, size_t size);
+/* Everything that llmdiff_generate would find wrong before it computes, its files included. MISUSE
+ * names what is outside its limits. */
+LLMDIFF_API llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *request,
+                                         llmdiff_error *error);
+
+/* ---- running it ---------------------------------------------------------------------------------- */
+
+typedef struct llmdiff_result llmdiff_result;
+
+/* The prompt's text encoding c (Algorithm 1), which the result holds as "alg1/c.0" [N, D] beside "ids"
+ * [N]. Reads prompt, seed, threads, noise_file, keep and the callbacks. */
+LLMDIFF_API llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *request,
+                                          llmdiff_result **result, llmdiff_error *error);
+/* One picture. */
+LLMDIFF_API llmdiff_status llmdiff_generate(const llmdiff_pack *pack,
+                                            const llmdiff_request *request, llmdiff_result **result,
+                                            llmdiff_error *error);
+LLMDIFF_API void llmdiff_result_free(llmdiff_result *result); /* NULL is fine */
+
+/* ---- what came out ------------------------------------------------------------------------------- */
+
+/* The pixels [height, width, 3], 8 bits each. NULL: an encoding has none. */
+LLMDIFF_API const uint8_t *llmdiff_rgb(const llmdiff_result *result);
+LLMDIFF_API int64_t llmdiff_width(const llmdiff_result *result); /* in pixels; 0: no picture */
+LLMDIFF_API int64_t llmdiff_height(const llmdiff_result *result);
+/* The final latents [C, height / factor, width / factor], named as the last "latents/{i}". NULL: an
+ * encoding has none. */
+LLMDIFF_API const llmdiff_tensor *llmdiff_latents(const llmdiff_result *result);
+/* A tensor that was kept, by its name. NULL: it wasn't, or it did not occur. */
+LLMDIFF_API const llmdiff_tensor *llmdiff_activation(const llmdiff_result *result,
+                                                     const char *name);
+/* Kept tensor i = 0, 1, ... in the order of execution. NULL: no more. */
+LLMDIFF_API const llmdiff_tensor *llmdiff_activation_at(const llmdiff_result *result, size_t i);
+/* Entry i of what determines the result: "prompt", "seed", "settings", ... False: no more. */
+LLMDIFF_API int llmdiff_text_at(const llmdiff_result *result, size_t i, const char **key,
+                                const char **value);
+/* The most bytes that activations took at one time. */
+LLMDIFF_API size_t llmdiff_peak_bytes(const llmdiff_result *result);
+
+/* Files appear under their name only when they are complete. */
+
+/* The picture as PNG, with those entries as text. */
+LLMDIFF_API llmdiff_status llmdiff_save_png(const llmdiff_result *result, const char *path,
+                                            llmdiff_error *error);
+/* Tensors of the result by name, NULL at the end; `names` NULL: all that were kept. The path ends in
+ * .safetensors (with the entries as metadata) or in .npy (for one float tensor). */
+LLMDIFF_API llmdiff_status llmdiff_save_tensors(const llmdiff_result *result, const char *path,
+                                                const char *const *names, llmdiff_error *error);
+/* Can a file of that name be written? Tried, and nothing left behind: better known before minutes of
+ * work. */
+LLMDIFF_API llmdiff_status llmdiff_check_output(const char *path, llmdiff_error *error);
+
+/* ---- other tools --------------------------------------------------------------------------------- */
+
+/* A fresh adapter for the options' LLM and U-Net in `directory` (created; one that is there already is
+ * not overwritten), with the options' settings. *parameters, which may be NULL: how many it has. */
+LLMDIFF_API llmdiff_status llmdiff_init_adapter(const llmdiff_options *options,
+                                                const char *directory, uint64_t seed,
+                                                int64_t *parameters, llmdiff_error *error);
+/* What is in a pack, a part of one, or a file (safetensors, npy, PNG), as text in lines, to end with
+ * llmdiff_free; `tensors`: with every tensor of a directory. Parts are loaded as a run loads them.
+ * Unlike elsewhere, on failure *text holds what was found before it, or NULL. */
+LLMDIFF_API llmdiff_status llmdiff_describe(const char *path, int tensors, char **text,
+                                            llmdiff_error *error);
+/* "45,512,345 parameters (45.5M)" as llmdiff_describe writes it, into text [64]. */
+LLMDIFF_API void llmdiff_parameters_text(int64_t count, char *text);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
