@@ -141,13 +141,16 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
         if (file_exists(path)) fail(err, "%s: is there already; not overwritten", path);
     }
     if (!err->set) fill(&f, llm, unet, settings);
-    if (!err->set) wrote = safetensors_write(path, f.tensor, f.count, metadata, err) == 0;
+    if (!err->set) {
+        snprintf(path, length, "%s/%s", dir, files[0]);
+        wrote = safetensors_write(path, f.tensor, f.count, metadata, err) == 0;
+    }
     if (wrote) {
-        snprintf(path, length, "%s/config.json", dir);
+        snprintf(path, length, "%s/%s", dir, files[1]);
         write_config(path, llm, unet, settings, err);
     }
     if (wrote && err->set) { /* both files, or none */
-        snprintf(path, length, "%s/adapter.safetensors", dir);
+        snprintf(path, length, "%s/%s", dir, files[0]);
         unlink(path);
     }
     if (made && err->set) rmdir(dir);
