@@ -16,11 +16,17 @@ float32 yardstick plain upstream, but for the time embedding, which is exact and
 `python golden/f64.py` measures how far upstream's islands are from the truth (golden/README.md).
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import diffusers.models.embeddings as embeddings
+import numpy
 import torch
+from diffusers.schedulers import (
+    scheduling_dpmsolver_multistep,
+    scheduling_euler_ancestral_discrete,
+    scheduling_euler_discrete,
+)
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -52,12 +58,32 @@ class NoNarrowFloat(TorchDispatchMode):
         return result
 
 
+class WideNumpy:
+    """numpy for the schedulers that keep tables in it, which a torch mode does not see."""
+
+    float32 = numpy.float64
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+
+NUMPY_ISLANDS = (
+    scheduling_dpmsolver_multistep,
+    scheduling_euler_ancestral_discrete,
+    scheduling_euler_discrete,
+)
+
+
 @contextmanager
 def lifted():
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with Float32MeansFloat64(), NoNarrowFloat():
+        with ExitStack() as stack:
+            for module in NUMPY_ISLANDS:
+                stack.enter_context(mock.patch.object(module, "np", WideNumpy()))
+            stack.enter_context(Float32MeansFloat64())
+            stack.enter_context(NoNarrowFloat())
             yield
     finally:
         torch.set_default_dtype(before)

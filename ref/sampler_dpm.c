@@ -9,6 +9,7 @@
 #include "ref/sampler_kinds.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* alpha, sigma and lambda = log(alpha / sigma) of one of the run's sigmas, which are sigma / alpha */
 typedef struct Level {
@@ -23,16 +24,20 @@ static Level level(const Sampler *s, int64_t k) {
 /* ---- timesteps ----------------------------------------------------------------------------------- */
 
 static int refuse_others(const Sampler *s, Error *err) {
-    static const char *const algorithms[] = {"\"dpmsolver++\"", "\"dpmsolver\"",
-                                             "\"sde-dpmsolver\"", "\"sde-dpmsolver++\""};
     const Schedule *c = s->schedule;
-    if (c->algorithm_type != DPMSOLVER_PP)
-        return sampler_refuse(s, "algorithm_type", algorithms[DPMSOLVER_PP],
-                              algorithms[c->algorithm_type], err);
-    if (c->solver_order != 2)
-        return sampler_refuse(s, "solver_order", "2", c->solver_order == 1 ? "1" : "3", err);
+    char found[64];
+    if (c->algorithm_type != DPMSOLVER_PP) {
+        snprintf(found, sizeof found, "\"%s\"", schedule_algorithms[c->algorithm_type]);
+        return sampler_refuse(s, "algorithm_type", "\"dpmsolver++\"", found, err);
+    }
+    if (c->solver_order != 2) {
+        snprintf(found, sizeof found, "%lld", (long long)c->solver_order);
+        return sampler_refuse(s, "solver_order", "2", found, err);
+    }
     if (c->variance_type == VARIANCE_LEARNED || c->variance_type == VARIANCE_LEARNED_RANGE)
-        return sampler_refuse(s, "variance_type", "null", "a learned one", err);
+        return sampler_refuse(
+            s, "variance_type", "null",
+            c->variance_type == VARIANCE_LEARNED ? "\"learned\"" : "\"learned_range\"", err);
     const struct {
         const char *key;
         bool set;
@@ -62,9 +67,11 @@ int dpm_init(Sampler *s, Error *err) {
     if (refuse_others(s, err)) return -1;
     Grid grid = {c->spacing == UNSAID ? SPACING_LINSPACE : c->spacing, last_timestep(s),
                  s->steps + 1, true}; /* 0, the last point, is not visited */
-    if (grid.last < 1)
-        return fail(err, "%s: lambda_min_clipped %g leaves no timestep", c->path,
-                    c->lambda_min_clipped);
+    if (grid.last < 1) {
+        char found[32];
+        snprintf(found, sizeof found, "%g", c->lambda_min_clipped);
+        return sampler_refuse(s, "lambda_min_clipped", "less than the largest lambda", found, err);
+    }
     if (grid.spacing == SPACING_LEADING && grid.last < grid.points)
         return fail(err, "--steps: dpm++2m expects at most %lld with leading spacing, found %lld",
                     (long long)(grid.last - 1), (long long)s->steps);

@@ -23,10 +23,8 @@ static int place_evaluations(Sampler *s, Error *err) {
     const int64_t n = s->count;
     const bool skip = s->schedule->skip_prk_steps;
     if (!skip && n < 4)
-        return fail(err,
-                    "--steps: pndm expects at least 4 for its Runge-Kutta steps (skip_prk_steps "
-                    "false in %s), found %lld",
-                    s->schedule->path, (long long)n);
+        return sampler_refuse(s, "skip_prk_steps", "true below 4 steps (its Runge-Kutta steps)",
+                              "false", err);
     const int64_t count = skip ? n + (n > 1) : n - 3 + RUNGE_KUTTA;
     double *d = s->t, *t = calloc((size_t)count, sizeof *t);
     if (!t) return fail(err, "out of memory for %lld timesteps", (long long)count);

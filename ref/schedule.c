@@ -67,6 +67,10 @@ double *schedule_alphas(const Schedule *s, bool zero_snr, Error *err) {
 
 /* ---- scheduler_config.json ------------------------------------------------------------------- */
 
+const char *const schedule_algorithms[] = {"dpmsolver++",      "dpmsolver", "sde-dpmsolver",
+                                           "sde-dpmsolver++",  "deis",      "data_prediction",
+                                           "noise_prediction", NULL};
+
 /* The index of a key's word in the NULL-ended list; `absent` when the key is missing or null. */
 static int choice(ModelDir *m, const char *key, int absent, const char *const *words) {
     const char *found = config_string(m, key, NULL);
@@ -100,10 +104,7 @@ static void read_keys(ModelDir *m, Schedule *s) {
     static const char *const finals[] = {"zero", "sigma_min", NULL};
     static const char *const interpolations[] = {"linear", "log_linear", NULL};
     static const char *const types[] = {"discrete", "continuous", NULL};
-    /* "deis" and "logrho", "bh1", "bh2" are other solvers' words, which DPMSolverMultistepScheduler
-     * reads as its defaults. */
-    static const char *const algorithms[] = {"dpmsolver++",     "dpmsolver", "sde-dpmsolver",
-                                             "sde-dpmsolver++", "deis",      NULL};
+    /* DPMSolverMultistepScheduler reads other solvers' words, from the third on, as "midpoint". */
     static const char *const solvers[] = {"midpoint", "heun", "logrho", "bh1", "bh2", NULL};
 
     snprintf(s->class_name, sizeof s->class_name, "%s", config_string(m, "_class_name", "(none)"));
@@ -128,24 +129,27 @@ static void read_keys(ModelDir *m, Schedule *s) {
     s->sigma_min = config_double(m, "sigma_min", NAN);
     s->sigma_max = config_double(m, "sigma_max", NAN);
     if (s->sigma_min <= 0 || s->sigma_max <= 0)
-        config_fail(m, "sigma_min, sigma_max: expected numbers above 0, found %g, %g", s->sigma_min,
-                    s->sigma_max);
+        config_fail(m, "sigma_min, sigma_max: expected numbers above 0, found %g",
+                    s->sigma_min <= 0 ? s->sigma_min : s->sigma_max);
     s->final_sigmas_type = choice(m, "final_sigmas_type", FINAL_SIGMAS_ZERO, finals);
     s->log_linear = choice(m, "interpolation_type", 0, interpolations) == 1;
     s->continuous = choice(m, "timestep_type", 0, types) == 1;
 
-    int algorithm = choice(m, "algorithm_type", DPMSOLVER_PP, algorithms);
-    s->algorithm_type = algorithm > SDE_DPMSOLVER_PP ? DPMSOLVER_PP : algorithm;
+    s->algorithm_type = choice(m, "algorithm_type", DPMSOLVER_PP, schedule_algorithms);
     s->solver_type = choice(m, "solver_type", SOLVER_MIDPOINT, solvers) == SOLVER_HEUN
                          ? SOLVER_HEUN
                          : SOLVER_MIDPOINT;
-    s->solver_order = config_int(m, "solver_order", 2, 1, 3);
+    s->solver_order = config_int(m, "solver_order", 2, 1, 100);
     s->lower_order_final = config_bool(m, "lower_order_final", true);
     s->euler_at_final = config_bool(m, "euler_at_final", false);
     s->use_lu_lambdas = config_bool(m, "use_lu_lambdas", false);
     s->use_flow_sigmas = config_bool(m, "use_flow_sigmas", false);
     s->use_dynamic_shifting = config_bool(m, "use_dynamic_shifting", false);
-    s->lambda_min_clipped = config_double(m, "lambda_min_clipped", -INFINITY);
+    /* diffusers writes the default as -Infinity. */
+    const cJSON *clipped = cJSON_GetObjectItemCaseSensitive(model_config(m), "lambda_min_clipped");
+    bool unlimited = cJSON_IsNumber(clipped) && clipped->valuedouble == -INFINITY;
+    s->lambda_min_clipped =
+        unlimited ? -INFINITY : config_double(m, "lambda_min_clipped", -INFINITY);
 }
 
 /* The list trained_betas, checked; NULL when there is none. */

@@ -16,7 +16,9 @@ typedef enum Variance {
     VARIANCE_LEARNED,
     VARIANCE_LEARNED_RANGE
 } Variance;
-typedef enum Algorithm { DPMSOLVER_PP, DPMSOLVER, SDE_DPMSOLVER, SDE_DPMSOLVER_PP } Algorithm;
+/* The words that any of diffusers' solvers has; only the first is supported. */
+extern const char *const schedule_algorithms[]; /* NULL-ended */
+enum { DPMSOLVER_PP };
 typedef enum Solver { SOLVER_MIDPOINT, SOLVER_HEUN } Solver;
 typedef enum FinalSigmas { FINAL_SIGMAS_ZERO, FINAL_SIGMAS_MIN } FinalSigmas;
 

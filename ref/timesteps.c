@@ -104,7 +104,10 @@ void sampler_place_karras(Sampler *s, double max, double min, bool whole) {
     s->count = s->steps;
     for (int64_t k = 0; k < s->count; k++) {
         double ramp = s->count > 1 ? (double)k / (double)(s->count - 1) : 0;
-        s->sigma[k] = pow(first + ramp * (last - first), rho);
+        /* The ends are exact, so that no rounding takes them to a neighbouring timestep. */
+        s->sigma[k] = k == 0              ? max
+                      : k == s->count - 1 ? min
+                                          : pow(first + ramp * (last - first), rho);
         s->t[k] = timestep_of_sigma(s, s->sigma[k]);
         if (whole) s->t[k] = rint(s->t[k]);
     }

@@ -42,7 +42,10 @@ mismatch(ModelDir *m, const char *key, const cJSON *found, const char *fmt, ...)
     vsnprintf(expected, sizeof expected, fmt, args);
     va_end(args);
     char *text = cJSON_PrintUnformatted(found);
-    config_fail(m, "%s: expected %s, found %.200s", key, expected, text ? text : "something else");
+    const char *shown = text ? text : "something else";
+    if (cJSON_IsNumber(found) && !isfinite(found->valuedouble)) /* which cJSON prints as null */
+        shown = found->valuedouble > 0 ? "Infinity" : "-Infinity";
+    config_fail(m, "%s: expected %s, found %.200s", key, expected, shown);
     cJSON_free(text);
 }
 

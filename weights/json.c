@@ -61,6 +61,20 @@ cJSON *json_parse_object(const char *text, size_t size, const char *where, Error
     return json;
 }
 
+void json_spell_infinity(char *text, size_t size) {
+    static const char word[] = "Infinity", number[] = "1e99999 ";
+    const size_t n = sizeof word - 1;
+    bool in_string = false;
+    for (size_t i = 0; i < size; i++) {
+        if (in_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            in_string = !in_string;
+        else if (!in_string && size - i >= n && memcmp(text + i, word, n) == 0)
+            memcpy(text + i, number, n);
+    }
+}
+
 static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }

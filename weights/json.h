@@ -14,6 +14,10 @@
  * string there. Duplicate keys pass: see json_duplicate. */
 cJSON *json_parse_object(const char *text, size_t size, const char *where, Error *err);
 
+/* Python's json writes Infinity, which is no JSON: outside of strings each becomes a number as long
+ * and as large, 1e99999, so that -Infinity is read as one too. In place. */
+void json_spell_infinity(char *text, size_t size);
+
 /* A key that the object has twice, or NULL. cJSON keeps both and finds the first; Python keeps the
  * last: whoever reads such a file gets something else. Sets *failed when out of memory. */
 const char *json_duplicate(const cJSON *object, bool *failed);

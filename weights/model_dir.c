@@ -59,6 +59,7 @@ static char *join(const char *dir, const char *name, Error *err) {
 static cJSON *read_json(const char *path, Error *err) {
     size_t size;
     char *text = file_read(path, &size, err);
+    if (text) json_spell_infinity(text, size); /* schedulers' lambda_min_clipped */
     cJSON *json = text ? json_parse_object(text, size, path, err) : NULL;
     free(text);
     if (!json) return NULL;
