@@ -159,6 +159,7 @@ def cases():
         add(sampler, "karras_cosine", 7, strength=1.0)
         add(sampler, "karras", 7, strength=0.6)
     add("euler", "karras_trailing", 61)
+    add("euler_a", "sigma_min", 7)  # whose class has no such key
     for config in ("sigma_min_heun", "sigma_min_plain", "heun", "not_lower"):
         add("dpm++2m", config, 7)
     for config in ("sigma_min", "sigma_min_euler", "heun"):
