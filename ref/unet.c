@@ -24,8 +24,9 @@ static Tensor time_embedding(Context *ctx, const Unet *u, double t) {
 
 /* The same row for each of B pictures. */
 static Tensor repeat_row(Context *ctx, Tensor row, int64_t B) {
+    if (!row.data) return row;
     Tensor y = TENSOR_NEW(ctx, B, tensor_cols(row));
-    if (!y.data || !row.data) return (Tensor){0};
+    if (!y.data) return y;
     for (int64_t i = 0; i < tensor_numel(y); i++) y.data[i] = row.data[i % row.dim[1]];
     return y;
 }
