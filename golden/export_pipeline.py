@@ -11,6 +11,8 @@ what Eq. 9 does. The metadata have steps, cfg_scale, eta, adapter and settings o
 golden/data/tiny_demo.safetensors is the demo's picture from weights/tiny, [H, W, 3] bytes, as
 `python golden/llmdiff_torch.py weights/tiny -p PROMPT` draws it.
 
+Cases ddpm .. dpm++2m are the other samplers, from the same scheduler_config.json.
+
 The yardstick is over prompts of the same length, and noise, of 8 seeds.
 """
 
@@ -29,7 +31,7 @@ PROMPT, NEGATIVE = "a red circle", "two dogs"
 DOWN, MID = ("down_blocks.0.attentions.0.transformer_blocks.0.attn2",
              "mid_block.attentions.0.transformer_blocks.0.attn2")
 PLAIN = dict(adapter="adapter", settings={}, negative="", steps=3, cfg_scale=7.5, eta=0.0,
-             height=16, width=16, whole=False)
+             height=16, width=16, whole=False, sampler=None)
 CASES = {
     "whole": dict(whole=True),
     "eta": dict(eta=0.7, steps=4, negative=NEGATIVE, height=12, width=20),
@@ -43,6 +45,11 @@ CASES = {
     "shared_layers": dict(adapter="adapter_shared", steps=2, settings={"layers": [MID]}),
     "original_only": dict(steps=2, settings={"a1": 1.0, "b1": 0.0, "a2": 0.0, "b2": 0.0}),
     "added_only": dict(steps=2, settings={"a1": 0.0, "a2": 1.0}),
+    "ddpm": dict(sampler="ddpm", height=10, width=12),
+    "pndm": dict(sampler="pndm", steps=4, height=8, width=8),  # 13 evaluations
+    "euler": dict(sampler="euler", height=10, width=12),
+    "euler_a": dict(sampler="euler_a", height=10, width=12),
+    "dpm++2m": dict(sampler="dpm++2m", steps=4, height=10, width=12),
     "scalars": dict(steps=2, settings={"a1": 0.6, "b1": -0.3, "a2": 1.1, "b2": 0.2}),
 }
 
@@ -58,7 +65,8 @@ def kept(name, case):
 def pipeline(name, case):
     golden = Golden("pipeline_" + name)
     walk = {k: case[k] for k in ("steps", "cfg_scale", "eta")}
-    packs = {dtype: load_pack(MICRO, dtype, MICRO / case["adapter"], case["settings"])
+    packs = {dtype: load_pack(MICRO, dtype, MICRO / case["adapter"], case["settings"],
+                              case["sampler"])
              for dtype in (torch.float64, torch.float32)}
 
     def run(seed, dtype):
@@ -78,6 +86,8 @@ def pipeline(name, case):
     golden.inputs_in_traces()
     golden.metadata |= walk | {"adapter": case["adapter"], "settings": json.dumps(case["settings"]),
                                "prompt": PROMPT, "negative": case["negative"], "seed": 0}
+    if case["sampler"]:
+        golden.metadata["sampler"] = case["sampler"]
     golden.save()
 
 

@@ -95,7 +95,7 @@ def exact_time_embedding():
 
     def rounded_once(timesteps, *args, **kwargs):
         with lifted():
-            exact = upstream(timesteps, *args, **kwargs)
+            exact = upstream(timesteps.to(torch.float64), *args, **kwargs)
         return exact.to(torch.float32)
 
     with mock.patch.object(embeddings, "get_timestep_embedding", rounded_once):

@@ -3,16 +3,18 @@
     python golden/llmdiff_torch.py weights/tiny -p "a red circle to the left of a blue square"
 
 The walk is main() and generate(): prompt -> ids -> Algorithm 1 -> phi(c) -> U-Net
-with Eq. 9 in every cross-attention -> DDIM -> VAE -> picture. Symbols are those of the paper: D is
+with Eq. 9 in every cross-attention -> sampler -> VAE -> picture. Symbols are those of the paper: D is
 the LLM's width, N the tokens, T the blocks; time t runs down, block index l = T - t. A `trace` dict
 collects every activation under the name that `llmdiff --trace` gives it.
 """
 
 import argparse
 import json
+import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import diffusers
 import numpy as np
@@ -246,7 +248,7 @@ class Pack:
     llm: PreTrainedModel
     unet: diffusers.UNet2DConditionModel
     vae: diffusers.AutoencoderKL
-    scheduler: diffusers.DDIMScheduler
+    scheduler: diffusers.SchedulerMixin
     adapter: Adapter
     settings: dict
     dtype: torch.dtype
@@ -259,7 +261,24 @@ def load_llm(directory, dtype):
     return lift(llm) if dtype == torch.float64 else llm
 
 
-def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None):
+SAMPLERS = {
+    "ddpm": diffusers.DDPMScheduler,
+    "ddim": diffusers.DDIMScheduler,
+    "pndm": diffusers.PNDMScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+    "euler_a": diffusers.EulerAncestralDiscreteScheduler,
+    "dpm++2m": diffusers.DPMSolverMultistepScheduler,
+}
+
+
+def load_scheduler(directory, sampler=None):
+    """The directory's own scheduler, or another one with what the own one's file says."""
+    name = json.loads((directory / "scheduler_config.json").read_text())["_class_name"]
+    own = getattr(diffusers, name).from_pretrained(directory)
+    return own if sampler is None else SAMPLERS[sampler].from_config(own.config)
+
+
+def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, sampler=None):
     """Stored weights are widened exactly. overrides: settings in place of adapter/config.json's."""
     directory = Path(directory)
     adapter = Path(adapter or directory / "adapter")
@@ -271,7 +290,7 @@ def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None):
     unet = diffusers.UNet2DConditionModel.from_pretrained(directory / "unet", torch_dtype=torch.float32)
     vae = diffusers.AutoencoderKL.from_pretrained(directory / "vae", torch_dtype=torch.float32)
     with lifted() if float64 else nullcontext():
-        scheduler = diffusers.DDIMScheduler.from_pretrained(directory / "scheduler")
+        scheduler = load_scheduler(directory / "scheduler", sampler)
 
     config = json.loads((adapter / "config.json").read_text())
     unknown = set(overrides or {}) - set(DEFAULTS)
@@ -323,8 +342,8 @@ def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None, *
     noise["latents/0"] = torch.randn(shape, generator=sampler)[0]
     if masked:
         torch.randn(shape, generator=sampler)  # diffusers encodes the masked picture too, unused
-    if eta > 0:
-        for i in range(evaluations(steps, strength)):
+    for i, t in enumerate(timesteps_of(pack.scheduler, steps, strength)):
+        if draws(pack.scheduler, t, eta):
             noise[f"sampler/noise.{i}"] = torch.randn(shape, generator=sampler)[0]
 
     langevin = torch.Generator("cpu").manual_seed(seed)
@@ -347,6 +366,32 @@ def draw_noise(pack, ids, seed=42, steps=20, eta=0.0, height=None, width=None, *
 
 def evaluations(steps, strength):
     return steps if strength is None else min(int(steps * strength), steps)
+
+
+def timesteps_of(scheduler, steps, strength):
+    first = steps - evaluations(steps, strength)
+    scheduler.set_timesteps(steps)
+    if strength is not None and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return scheduler.timesteps[first:]
+
+
+def draws(scheduler, t, eta):
+    """Whether the scheduler's step from t draws noise."""
+    if isinstance(scheduler, diffusers.DDPMScheduler):
+        return bool(t > 0)
+    if isinstance(scheduler, diffusers.DDIMScheduler):
+        return eta > 0
+    return isinstance(scheduler, diffusers.EulerAncestralDiscreteScheduler)
+
+
+def step(scheduler, eps, t, z, eta, drawn):
+    """The scheduler's own step, with noise that was drawn before in place of its own draw."""
+    if isinstance(scheduler, diffusers.DDIMScheduler):
+        return scheduler.step(eps, t, z, eta=eta, variance_noise=drawn).prev_sample
+    module = sys.modules[type(scheduler).__module__]
+    with mock.patch.object(module, "randn_tensor", lambda *_, **__: drawn, create=True):
+        return scheduler.step(eps, t, z).prev_sample
 
 
 def picture(rgb, dtype):
@@ -442,10 +487,10 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, init=None, m
         mine = {k[len(prefix):]: v for k, v in noise.items() if k.startswith(prefix + "alg1/")}
         context[prefix] = encode(pack, tokens, mine, under(prefix, see))
 
-    pack.scheduler.set_timesteps(steps)
-    timesteps = pack.scheduler.timesteps[steps - evaluations(steps, strength):]
-    z = initial = noise["latents/0"].to(pack.dtype)
-    see("latents/0", z)
+    timesteps = timesteps_of(pack.scheduler, steps, strength)
+    initial = noise["latents/0"].to(pack.dtype)
+    see("latents/0", initial)
+    z = initial * pack.scheduler.init_noise_sigma
     if init is not None:
         drawn = noise["vae/encoder/noise"].to(pack.dtype)
         z_0 = encode_picture(pack, picture(init, pack.dtype), drawn, see)
@@ -455,19 +500,20 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, init=None, m
         repainted = latent_mask(mask, mask.shape[0] // z.shape[1], pack.dtype)
     for i, t in enumerate(timesteps):
         see_i = under(f"unet/{i}/", see)
-        see_i("sample", z)
+        shown = pack.scheduler.scale_model_input(z, t)
+        see_i("sample", shown)
         see_i("t", t.to(pack.dtype))
         see_i("time_embedding", time_embedding(pack.unet, t, pack.dtype))
-        eps = evaluate(pack, z, t, context[""], under("cond/", see_i))
+        eps = evaluate(pack, shown, t, context[""], under("cond/", see_i))
         if cfg_scale != 1:
-            eps_uncond = evaluate(pack, z, t, context["uncond/"], under("uncond/", see_i))
+            eps_uncond = evaluate(pack, shown, t, context["uncond/"], under("uncond/", see_i))
             eps = eps_uncond + cfg_scale * (eps - eps_uncond)
         see_i("eps", eps)
         sampler_noise = None
-        if eta > 0:
+        if draws(pack.scheduler, t, eta):
             sampler_noise = noise[f"sampler/noise.{i}"].to(pack.dtype)
             see(f"sampler/noise.{i}", sampler_noise)
-        z = pack.scheduler.step(eps, t, z, eta=eta, variance_noise=sampler_noise).prev_sample
+        z = step(pack.scheduler, eps, t, z, eta, sampler_noise)
         if mask is not None:
             later = timesteps[i + 1:i + 2]
             kept = pack.scheduler.add_noise(z_0, initial, later) if len(later) else z_0
@@ -509,6 +555,7 @@ def main():
     parser.add_argument("-s", "--seed", type=int, default=42)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg-scale", type=float, default=7.5)
+    parser.add_argument("--sampling-method", choices=SAMPLERS, help="(default: the pack's)")
     parser.add_argument("--eta", type=float, default=0.0)
     parser.add_argument("-i", "--init-img", help="start from this picture")
     parser.add_argument("--strength", type=float,
@@ -526,7 +573,7 @@ def main():
 
     dtype = getattr(torch, a.dtype)
     overrides = dict(a.set) | ({"noise": False} if a.no_langevin_noise else {})
-    pack = load_pack(a.pack, dtype, a.adapter, overrides)
+    pack = load_pack(a.pack, dtype, a.adapter, overrides, a.sampling_method)
     if a.vae_tiling:
         pack.vae.enable_tiling()
     ids = prompt_ids(pack, a.prompt, a.negative_prompt, a.cfg_scale)

@@ -49,6 +49,8 @@ static void picture_equals_upstream(void **state) {
     r.steps = (int64_t)golden_number(g, "steps");
     r.cfg_scale = golden_number(g, "cfg_scale");
     r.eta = golden_number(g, "eta");
+    const char *sampler = safetensors_metadata(golden_file(g), "sampler");
+    if (sampler) r.sampler = sampler_of_name(sampler);
     r.height = latent_dim(g, 1) * pack.vae->factor;
     r.width = latent_dim(g, 2) * pack.vae->factor;
     r.noise = golden_file(g);
@@ -63,9 +65,7 @@ static void picture_equals_upstream(void **state) {
     Picture picture;
     generate(&ctx, &pack, &r, &picture);
     assert_context_ok(&ctx);
-    int64_t last = r.steps;
-    if (from) last = (int64_t)((double)r.steps * r.strength);
-    snprintf(file, sizeof file, "latents/%d", (int)last);
+    snprintf(file, sizeof file, "latents/%d", (int)picture.evaluations);
     golden_check_data(g, file, picture.latents, 3, picture.latent_dim, PIPELINE);
     /* Everything that the golden holds was produced, under its name, except ids and bytes. */
     size_t expected = 0;
@@ -221,8 +221,10 @@ int main(void) {
         "pipeline_odd_eta",       "pipeline_tau_c",         "pipeline_tau_c_rms_normal",
         "pipeline_shared",        "pipeline_shared_layers", "pipeline_layers",
         "pipeline_original_only", "pipeline_added_only",    "pipeline_scalars",
-        "image_img2img",          "image_img2img_eta",      "image_img2img_full",
-        "image_inpaint",          "image_inpaint_part",     "image_inpaint_eta"};
+        "pipeline_ddpm",          "pipeline_pndm",          "pipeline_euler",
+        "pipeline_euler_a",       "pipeline_dpm++2m",       "image_img2img",
+        "image_img2img_eta",      "image_img2img_full",     "image_inpaint",
+        "image_inpaint_part",     "image_inpaint_eta"};
     enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 4 };
     struct CMUnitTest tests[CASES + OTHERS] = {
         cmocka_unit_test(demo_equals_pytorch), cmocka_unit_test(same_bytes_at_any_thread_count),
