@@ -34,9 +34,12 @@ typedef struct Options {
     int64_t steps, seed, batch_count, threads;
     double cfg_scale, eta;
     const char *sampling_method; /* NULL: the pack's */
-    const char *output, *init_latents, *save_latents, *noise;
+    const char *output, *init_latents, *save_latents, *noise, *conditioner, *text_encoder,
+        *tokenizer, *init_image, *mask;
+    int64_t clip_skip, preview_every;
+    double strength;
     const char *path; /* the argument of info and help that is not an option */
-    bool tensors, verbose, quiet, help;
+    bool tensors, vae_tiling, verbose, quiet, help;
 } Options;
 
 typedef enum CommandBit {

@@ -13,6 +13,8 @@ typedef struct Job {
     char *prompt;
     Progress progress;
     size_t peak_bytes;
+    char *writing;               /* the picture that is being drawn goes there */
+    llmdiff_error preview_error; /* why a preview could not be written */
 } Job;
 
 /* "out.png" for picture 0, then "out_2.png", "out_3.png", ...; malloc'ed. */
@@ -28,6 +30,18 @@ static char *numbered(const char *path, int64_t picture, llmdiff_error *err) {
         snprintf(name, room, "%s", path);
     else
         snprintf(name, room, "%.*s_%lld%s", stem, path, (long long)picture + 1, path + stem);
+    return name;
+}
+
+/* "out_step3.png" beside "out.png"; malloc'ed. */
+static char *preview_name(const char *path, int64_t step, llmdiff_error *err) {
+    size_t room = strlen(path) + 32;
+    char *name = malloc(room);
+    int stem = (int)(strrchr(path, '.') - path);
+    if (name)
+        snprintf(name, room, "%.*s_step%lld%s", stem, path, (long long)step, path + stem);
+    else
+        cli_fail(err, "out of memory");
     return name;
 }
 
@@ -60,6 +74,20 @@ static int check_outputs(const Options *o, llmdiff_error *err) {
     return err->status ? -1 : 0;
 }
 
+static int on_progress(void *user, const char *stage, int64_t done, int64_t of) {
+    return progress_report(&((Job *)user)->progress, stage, done, of);
+}
+
+/* A preview that can't be written ends the run: the picture itself couldn't be either. */
+static int on_preview(void *user, int64_t done, int64_t of, const llmdiff_result *picture) {
+    Job *job = user;
+    (void)of;
+    char *name = job->writing ? preview_name(job->writing, done, &job->preview_error) : NULL;
+    if (name) llmdiff_save_png(picture, name, &job->preview_error);
+    free(name);
+    return job->preview_error.status != LLMDIFF_OK;
+}
+
 static int make_request(Job *job, llmdiff_error *err) {
     const Options *o = job->o;
     llmdiff_request *r = &job->request;
@@ -72,11 +100,18 @@ static int make_request(Job *job, llmdiff_error *err) {
     r->steps = o->steps;
     r->cfg_scale = o->cfg_scale;
     r->eta = o->eta;
+    r->clip_skip = o->clip_skip;
+    r->init_image_file = o->init_image;
+    r->strength = o->strength;
+    r->mask_file = o->mask;
+    r->vae_tiling = o->vae_tiling;
+    r->preview_every = o->preview_every;
+    r->preview = on_preview;
     r->threads = (int)o->threads;
     r->init_latents_file = o->init_latents;
     r->noise_file = o->noise;
-    r->user = &job->progress;
-    r->progress = progress_report;
+    r->user = job;
+    r->progress = on_progress;
     r->cancel = cli_cancelled;
     return cli_seed(o->seed, &r->seed, err);
 }
@@ -122,10 +157,20 @@ static int write_picture(const Job *job, const llmdiff_result *result, int64_t i
 
 static int draw(Job *job, int64_t i, llmdiff_error *err) {
     llmdiff_result *result;
+    job->writing = numbered(job->o->output, i, err);
+    if (!job->writing) return -1;
     progress_start(&job->progress, i);
     llmdiff_status status = llmdiff_generate(job->pack, &job->request, &result, err);
     progress_clear(&job->progress);
+    free(job->writing);
+    job->writing = NULL;
+    if (job->preview_error.status) *err = job->preview_error;
     if (status) return -1;
+    if (llmdiff_dropped_tokens(result) && !job->o->quiet)
+        fprintf(stderr,
+                "llmdiff: note: the prompt has %lld tokens more than CLIP reads; its end was left "
+                "out\n",
+                (long long)llmdiff_dropped_tokens(result));
     if (job->o->verbose) progress_print_times(&job->progress);
     if (llmdiff_peak_bytes(result) > job->peak_bytes) job->peak_bytes = llmdiff_peak_bytes(result);
     int written = write_picture(job, result, i, err);

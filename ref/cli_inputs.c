@@ -88,6 +88,9 @@ int cli_pack(const Options *o, CommandBit command, llmdiff_options *pack, llmdif
                               .adapter = o->adapter,
                               .set = o->set,
                               .sets = o->sets,
+                              .text_encoder = o->text_encoder,
+                              .tokenizer = o->tokenizer,
+                              .conditioner = command == GENERATE ? o->conditioner : NULL,
                               .use = command == TOKENIZE ? LLMDIFF_USE_TOKENIZE
                                      : command == ENCODE ? LLMDIFF_USE_ENCODE
                                                          : LLMDIFF_USE_GENERATE};

@@ -36,6 +36,15 @@ const Option option_table[] = {
     {RUN, "Models", 0, "adapter", TEXT(adapter, "DIR"), NULL, 0, 0, NULL,
      "this adapter in place of the pack's"},
 
+    {GENERATE, "Models", 0, "text-encoder", TEXT(text_encoder, "DIR"), NULL, 0, 0, NULL,
+     "this CLIP in place of the pack's"},
+    {GENERATE, "Models", 0, "tokenizer", TEXT(tokenizer, "DIR"), NULL, 0, 0, NULL,
+     "this tokenizer of CLIP in place of the pack's"},
+    {GENERATE, "Models", 0, "conditioner", TEXT(conditioner, "NAME"), "llmdiff", 0, 0, NULL,
+     "llmdiff: LLM and adapter; clip: the pack's\ntext_encoder/ and tokenizer/, as in plain "
+     "Stable\n"
+     "Diffusion\n"},
+
     {GENERATE, "Picture", 'W', "width", WHOLE(width), NULL, 1, 65536, NULL,
      "in pixels, a multiple of the VAE's factor\n(default: the pack's)"},
     {GENERATE, "Picture", 'H', "height", WHOLE(height), NULL, 1, 65536, NULL,
@@ -53,8 +62,17 @@ const Option option_table[] = {
      "guidance; 1: none, the negative prompt is not read\n"},
     {GENERATE, "Picture", 0, "eta", NUMBER(eta), "0", 0, 1, NULL,
      "how much noise DDIM adds, from 0 to 1"},
+    {GENERATE, "Picture", 0, "clip-skip", WHOLE(clip_skip), "0", 0, 1000, NULL,
+     "with CLIP: last blocks left out for the prompt\n"},
     {GENERATE, "Picture", 'b', "batch-count", WHOLE(batch_count), "1", 1, 10000, NULL,
      "how many pictures: output.png, output_2.png, ...,\neach with the next seed"},
+
+    {GENERATE, "From a picture", 'i', "init-img", TEXT(init_image, "FILE"), NULL, 0, 0, NULL,
+     "a PNG to begin from, resized to the size asked for"},
+    {GENERATE, "From a picture", 0, "strength", NUMBER(strength), NULL, 0, 1, NULL,
+     "how far to go from it, more than 0 to 1\n(default 0.8, with --mask 1)"},
+    {GENERATE, "From a picture", 0, "mask", TEXT(mask, "FILE"), NULL, 0, 0, NULL,
+     "a PNG: redraw where it is white, keep the rest"},
 
     {RUN | INIT_ADAPTER, "Method", 0, "set", OPTION_SET, 0, "KEY=VALUE", NULL, 0, 0, NULL,
      "a choice of the adapter's config.json, such as\nword_score=false; repeatable; llmdiff info "
@@ -73,11 +91,15 @@ const Option option_table[] = {
      "factor]"},
     {GENERATE, "Files", 0, "save-latents", TEXT(save_latents, "FILE"), NULL, 0, 0, NULL,
      "the final latents: .npy or .safetensors"},
+    {GENERATE, "Files", 0, "preview-every", WHOLE(preview_every), NULL, 1, 1000000, NULL,
+     "every N steps the picture so far, as\noutput_step3.png"},
     {RUN, "Files", 0, "noise", TEXT(noise, "FILE"), NULL, 0, 0, NULL,
      "every random draw, under its name in a trace:\nsafetensors"},
 
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},
+    {GENERATE, "Other", 0, "vae-tiling", SWITCH(vae_tiling), NULL, 0, 0, NULL,
+     "the VAE in overlapping tiles, for large pictures"},
     {RUN, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
      "results don't depend on it\n(default: as OpenMP decides)"},
     {GENERATE, "Other", 'v', "verbose", SWITCH(verbose), NULL, 0, 0, NULL,

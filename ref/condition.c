@@ -2,11 +2,24 @@
  * Stable Diffusion baseline, by CLIP's text encoder. */
 #include "ref/pipeline.h"
 
+int prompt_ids(const Pack *pack, const char *text, size_t length, TokenIds *ids, int64_t *dropped,
+               Error *err) {
+    *dropped = 0;
+    if (!pack->clip) return tokenizer_encode(pack->tokenizer, text, length, true, ids, err);
+    size_t cut = 0;
+    int64_t places = tokenizer_max_length(pack->tokenizer);
+    if (places < 2 || places > pack->clip->max_positions) places = pack->clip->max_positions;
+    int status =
+        tokenizer_encode_padded(pack->tokenizer, text, length, (size_t)places, ids, &cut, err);
+    *dropped = (int64_t)cut;
+    return status;
+}
+
 Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, Noise *langevin,
               const char *group) {
     TokenIds ids;
-    if (tokenizer_encode(pack->tokenizer, text, length, true, &ids, &ctx->error))
-        return (Tensor){0};
+    int64_t dropped;
+    if (prompt_ids(pack, text, length, &ids, &dropped, &ctx->error)) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     Tensor c = alg1_encoding(ctx, pack->llm, pack->adapter->scalars, &pack->adapter->settings,
                              ids.id, (int64_t)ids.count, langevin, group);
@@ -14,17 +27,11 @@ Tensor encode(Context *ctx, const Pack *pack, const char *text, size_t length, N
     return scope_end(ctx, mark, c);
 }
 
-/* CLIP's encoding of a text, as plain Stable Diffusion has it: 77 tokens, cut or padded. [77, E] */
+/* CLIP's encoding, as plain Stable Diffusion has it. [77, E] */
 static Tensor clip_encode(Context *ctx, const Pack *pack, const char *text, size_t length,
                           int64_t skip, const char *group, int64_t *dropped) {
     TokenIds ids;
-    size_t cut;
-    int64_t places = tokenizer_max_length(pack->tokenizer);
-    if (places < 2 || places > pack->clip->max_positions) places = pack->clip->max_positions;
-    if (tokenizer_encode_padded(pack->tokenizer, text, length, (size_t)places, &ids, &cut,
-                                &ctx->error))
-        return (Tensor){0};
-    if (*group == '\0') *dropped = (int64_t)cut;
+    if (prompt_ids(pack, text, length, &ids, dropped, &ctx->error)) return (Tensor){0};
     Tensor c = clip_text_encode(ctx, pack->clip, ids.id, (int64_t)ids.count, skip, group);
     token_ids_free(&ids);
     return c;
@@ -50,7 +57,9 @@ Prompts condition(Context *ctx, const Pack *pack, const Request *r) {
             p.cross.context[b] = adapter_condition(ctx, adapter, unet, c, group);
         } else {
             int64_t skip = b == 0 ? r->clip_skip : 0; /* diffusers skips for the prompt alone */
-            Tensor c = clip_encode(ctx, pack, text, length, skip, group, &p.dropped);
+            int64_t dropped = 0;
+            Tensor c = clip_encode(ctx, pack, text, length, skip, group, &dropped);
+            if (b == 0) p.dropped = dropped;
             p.cross.context[b] = eq9_contexts(ctx, unet->cross, NULL, unet->cross_layers, c, c);
         }
     }

@@ -77,6 +77,15 @@ static bool take_options(llmdiff_options *o, const llmdiff_options *from, Error 
     if (o->sets && !given(o->set, "llmdiff_options.set", err)) return false;
     for (size_t i = 0; i < o->sets; i++)
         if (!given(o->set[i], "llmdiff_options.set[i]", err)) return false;
+    const char *who = o->conditioner;
+    if (who && strcmp(who, "llmdiff") != 0 && strcmp(who, "clip") != 0)
+        fail(err, "--conditioner: expected llmdiff or clip, found %s", who);
+    if (!(who && strcmp(who, "clip") == 0) && (o->text_encoder || o->tokenizer))
+        fail(err,
+             "--text-encoder, --tokenizer: expected with --conditioner clip, which they belong to");
+    if (who && strcmp(who, "clip") == 0 && (o->sets || o->llm || o->adapter))
+        fail(err,
+             "--conditioner clip: expected no --llm, --adapter or --set, which belong to llmdiff");
     if ((unsigned)o->use > LLMDIFF_USE_TOKENIZE)
         fail(err, "llmdiff_options.use: expected 0 to 2, found %d", (int)o->use);
     return !err->set;
@@ -136,7 +145,9 @@ static void make_notes(llmdiff_pack *p, Error *err) {
     if (p->use != LLMDIFF_USE_GENERATE) return;
     if (p->pack.adapter && never_trained(p->pack.adapter, err))
         add_note(p, "warning: ", model_path(p->pack.adapter->files),
-                 " was never trained (step 0): the picture can't follow the prompt", err);
+                 " was never trained (step 0): the picture can't follow the prompt; --conditioner "
+                 "clip draws with CLIP's text encoder, where the pack has one",
+                 err);
 }
 
 const char *llmdiff_note(const llmdiff_pack *pack, size_t i) {
@@ -161,6 +172,11 @@ static PackPaths paths_of(const llmdiff_options *o) {
                        .unet = o->unet,
                        .vae = o->vae,
                        .adapter = o->adapter,
+                       .text_encoder = o->text_encoder,
+                       .tokenizer = o->tokenizer,
+                       .conditioner = o->conditioner && strcmp(o->conditioner, "clip") == 0
+                                          ? CONDITIONER_CLIP
+                                          : CONDITIONER_LLMDIFF,
                        .set = o->set,
                        .sets = o->sets};
 }
@@ -176,6 +192,8 @@ static void open_pack(llmdiff_pack *p, const llmdiff_options *o, Error *err) {
     p->unet = copy_text(o->unet, err);
     p->vae = copy_text(o->vae, err);
     p->adapter = copy_text(o->adapter, err);
+    p->text_encoder = copy_text(o->text_encoder, err);
+    p->tokenizer = copy_text(o->tokenizer, err);
     if (!err->set) pack_open(&p->pack, &paths, uses[o->use], err);
     if (!err->set && p->pack.adapter) p->settings = settings_text(&p->pack.adapter->settings, err);
     if (!err->set) make_notes(p, err);
@@ -214,6 +232,8 @@ void llmdiff_close(llmdiff_pack *pack) {
     free(pack->unet);
     free(pack->vae);
     free(pack->adapter);
+    free(pack->text_encoder);
+    free(pack->tokenizer);
     *(volatile uint64_t *)&pack->magic =
         0; /* volatile: or the compiler leaves it out before free */
     free(pack);

@@ -92,6 +92,10 @@ typedef struct llmdiff_options {
     const char *llm, *unet, *vae, *adapter; /* this directory in place of the model's */
     const char *const *set; /* [sets] choices of the adapter's config.json: "word_score=false" */
     size_t sets;
+    const char *text_encoder, *tokenizer; /* of CLIP, in place of the model's */
+    const char *conditioner; /* "llmdiff" (or NULL): the LLM and the adapter; "clip": CLIP's text
+                                encoder, in text_encoder/ and tokenizer/, as in plain Stable
+                                Diffusion, with neither */
     llmdiff_use use;
 } llmdiff_options;
 
@@ -129,6 +133,8 @@ typedef enum llmdiff_dtype {
 
 #define LLMDIFF_MAX_DIMS 8
 
+struct llmdiff_result;
+
 /* Dense, row-major, in upstream's layout: maps are [C, H, W], rows of tokens or pixels [L, C]. */
 typedef struct llmdiff_tensor {
     const char *name; /* "unet/0/cond/mid_block", "latents/20"; ref/README.md */
@@ -149,8 +155,9 @@ typedef struct llmdiff_request {
     int64_t steps;               /* of the sampler: 20 */
     double cfg_scale;            /* guidance: 7.5; 1: none, the negative prompt is not read */
     double eta;                  /* how much noise DDIM adds, 0 to 1: 0 */
-    uint64_t seed;               /* as in torch.manual_seed: 42 */
-    int threads;                 /* 0: as OpenMP decides. Results don't depend on it. */
+    int64_t clip_skip; /* last blocks of CLIP left out for the prompt, as diffusers counts: 0 */
+    uint64_t seed;     /* as in torch.manual_seed: 42 */
+    int threads;       /* 0: as OpenMP decides. Results don't depend on it. */
 
     /* The first latents, of unit variance, [C, height / factor, width / factor] or with a 1 before
      * that; F32 or F64. In memory, or in a npy or safetensors file; both NULL: from the seed. */
@@ -158,6 +165,15 @@ typedef struct llmdiff_request {
     const char *init_latents_file;
     const char
         *noise_file; /* safetensors with every random draw under its name in a trace; or NULL */
+
+    /* Image to image: a PNG to begin from, and how far to go from it, more than 0 to 1; 0: 0.8, or 1
+     * with a mask. A mask is a PNG, white where the picture is to be redrawn and black where it is
+     * kept. Both are resized (Lanczos) to width and height, which are the picture's own, rounded down
+     * to the VAE's factor, where they are 0. */
+    const char *init_image_file;
+    double strength;
+    const char *mask_file;
+    int vae_tiling; /* not 0: the VAE works in overlapping tiles, in memory that doesn't grow */
 
     /* Names of activations to keep in the result, NULL at the end; one that ends in '*' stands for
      * all that begin so. NULL: none. A name that doesn't occur keeps nothing. */
@@ -170,6 +186,10 @@ typedef struct llmdiff_request {
     int (*progress)(void *user, const char *stage, int64_t done, int64_t of);
     /* Asked at every named activation, many times in a step: for Ctrl-C or a button. */
     int (*cancel)(void *user);
+    /* Every preview_every evaluations of the U-Net (0: never) the picture so far; it ends with the
+     * call. */
+    int64_t preview_every;
+    int (*preview)(void *user, int64_t done, int64_t of, const struct llmdiff_result *picture);
     /* Sees every activation in the order of execution; it lives for the call only. Observing does
      * not change a result. */
     int (*observe)(void *user, const llmdiff_tensor *activation);
@@ -213,6 +233,8 @@ LLMDIFF_API const llmdiff_tensor *llmdiff_activation_at(const llmdiff_result *re
 /* Entry i of what determines the result: "prompt", "seed", "settings", ... False: no more. */
 LLMDIFF_API int llmdiff_text_at(const llmdiff_result *result, size_t i, const char **key,
                                 const char **value);
+/* Tokens of the prompt that CLIP had no place for and did not read. */
+LLMDIFF_API int64_t llmdiff_dropped_tokens(const llmdiff_result *result);
 /* The most bytes that activations took at one time. */
 LLMDIFF_API size_t llmdiff_peak_bytes(const llmdiff_result *result);
 

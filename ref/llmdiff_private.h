@@ -12,6 +12,7 @@
 #ifndef LLMDIFF_PRIVATE_H
 #define LLMDIFF_PRIVATE_H
 
+#include "ref/image.h"
 #include "ref/llmdiff.h"
 #include "ref/pipeline.h"
 
@@ -25,8 +26,9 @@
 #define NOTES_MAX 4
 
 struct llmdiff_pack {
-    char *model, *llm, *unet, *vae, *adapter; /* as they were asked for, or NULL */
-    uint64_t magic;                           /* not first: free() writes there */
+    /* as they were asked for, or NULL */
+    char *model, *llm, *unet, *vae, *adapter, *text_encoder, *tokenizer;
+    uint64_t magic; /* not first: free() writes there */
     llmdiff_use use;
     Pack pack;
     char *settings; /* JSON */

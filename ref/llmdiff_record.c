@@ -54,12 +54,20 @@ int record_fill(Record *record, const llmdiff_pack *pack, const llmdiff_request 
         add_whole(record, "width", (uint64_t)r->width, err);
         add_whole(record, "height", (uint64_t)r->height, err);
         add_text(record, "sampler", sampler_name(r->sampler), err);
+        add_text(record, "conditioner", pack->pack.clip ? "clip" : "llmdiff", err);
+        if (pack->pack.clip) add_whole(record, "clip_skip", (uint64_t)r->clip_skip, err);
+        add_text(record, "init_image", asked->init_image_file, err);
+        add_text(record, "mask", asked->mask_file, err);
+        if (r->init_image) add_number(record, "strength", r->strength, err);
+        if (r->vae_tiling) add_text(record, "vae_tiling", "true", err);
     }
     add_text(record, "model", pack->model, err);
     add_text(record, "llm", pack->llm, err);
     add_text(record, "unet", r ? pack->unet : NULL, err);
     add_text(record, "vae", r ? pack->vae : NULL, err);
     add_text(record, "adapter", pack->adapter, err);
+    add_text(record, "text_encoder", pack->text_encoder, err);
+    add_text(record, "tokenizer", pack->tokenizer, err);
     if (r)
         add_text(record, "init_latents",
                  asked->init_latents ? "given in memory" : asked->init_latents_file, err);

@@ -94,3 +94,7 @@ const llmdiff_tensor *llmdiff_activation(const llmdiff_result *result, const cha
     bool final = result->latents.data && strcmp(result->latents_name, name) == 0;
     return final ? &result->latents : NULL;
 }
+
+int64_t llmdiff_dropped_tokens(const llmdiff_result *result) {
+    return result_alive(result, &(Error){0}) ? result->picture.dropped : 0;
+}

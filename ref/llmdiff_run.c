@@ -35,6 +35,10 @@ static bool take_request(llmdiff_request *to, const llmdiff_request *from, Error
     if (!given(to->prompt, "llmdiff_request.prompt", err) ||
         !given(to->negative_prompt, "llmdiff_request.negative_prompt", err))
         return false;
+    if (to->clip_skip < 0)
+        fail(err, "--clip-skip: expected 0 or more, found %lld", (long long)to->clip_skip);
+    if (to->preview_every < 0)
+        fail(err, "--preview-every: expected 0 or more, found %lld", (long long)to->preview_every);
     if (to->threads < 0 || to->threads > THREADS_MAX)
         fail(err, "--threads: expected 0 to %d, found %d", THREADS_MAX, to->threads);
     const llmdiff_tensor *latents = to->init_latents;
@@ -56,6 +60,7 @@ typedef struct Run {
     Request request;
     Safetensors *noise;
     real *init_latents;
+    uint8_t *init_image, *mask;
     Context ctx;
     const char *const *always; /* kept whatever `keep` says */
     llmdiff_result *result;
@@ -97,13 +102,23 @@ static void see(void *self, const char *name, const real *data, int ndim, const 
     show(self, &t);
 }
 
+/* A picture on the way, as a result that lives for the callback. */
+static void on_preview(void *self, int64_t done, int64_t of, const Picture *picture) {
+    Run *run = self;
+    const llmdiff_request *r = &run->asked;
+    if (run->stopped || !r->preview) return;
+    llmdiff_result result = {.picture = *picture, .magic = RESULT_MAGIC};
+    if (record_fill(&result.record, run->handle, r, &run->request, &run->ctx.error)) return;
+    if (r->preview(r->user, done, of, &result)) run->stopped = true;
+    record_free(&result.record);
+}
+
 /* The token ids are no activation of the pipeline's, which knows numbers of type real alone. */
 static void show_ids(Run *run, const char *name, const char *text) {
     TokenIds ids;
     if (!run->ctx.observer || run->ctx.error.set) return;
-    if (tokenizer_encode(run->handle->pack.tokenizer, text, strlen(text), true, &ids,
-                         &run->ctx.error))
-        return;
+    int64_t dropped;
+    if (prompt_ids(&run->handle->pack, text, strlen(text), &ids, &dropped, &run->ctx.error)) return;
     show(run, &(llmdiff_tensor){.name = name,
                                 .dtype = LLMDIFF_I64,
                                 .ndim = 1,
@@ -145,6 +160,51 @@ static int read_sampler(Request *r, const char *name, const Schedule *schedule, 
                 name);
 }
 
+/* A PNG of any size as RGB of width x height; 0 in both: of its own size, whole latents of it. */
+static uint8_t *read_picture(const char *path, int64_t factor, int64_t *width, int64_t *height,
+                             Error *err) {
+    int64_t w, h;
+    uint8_t *rgb = image_read_png(path, &w, &h, err);
+    if (!rgb) return NULL;
+    if (!*width) *width = w - w % factor;
+    if (!*height) *height = h - h % factor;
+    if (*width < factor || *height < factor || *width > 65536 || *height > 65536) {
+        fail(err, "%s: a picture of %lld x %lld: expected at least %lld x %lld", path, (long long)w,
+             (long long)h, (long long)factor, (long long)factor);
+        free(rgb);
+        return NULL;
+    }
+    uint8_t *resized = image_resize(rgb, w, h, 3, *width, *height, err);
+    free(rgb);
+    return resized;
+}
+
+/* Image to image: the picture decides the size where the request doesn't. */
+static int read_pictures(Run *run, Request *r, Error *err) {
+    const llmdiff_request *a = &run->asked;
+    const int64_t factor = run->handle->pack.vae->factor;
+    int64_t width = a->width, height = a->height;
+    if (a->mask_file && !a->init_image_file)
+        return fail(err, "--mask: expected a picture to keep, --init-img, found none");
+    if (a->strength != 0 && !a->init_image_file)
+        return fail(err, "--strength: expected a picture to begin from, --init-img, found none");
+    if (!a->init_image_file) return 0;
+    if (a->init_latents || a->init_latents_file)
+        return fail(err, "--init-img and --init-latents: expected one of them, found both");
+    if (width % factor || height % factor) return 0; /* request_check says it */
+    run->init_image = read_picture(a->init_image_file, factor, &width, &height, err);
+    if (a->mask_file && run->init_image) {
+        run->mask = read_picture(a->mask_file, factor, &width, &height, err);
+        if (run->mask) image_to_gray(run->mask, width * height);
+    }
+    r->width = width;
+    r->height = height;
+    r->init_image = run->init_image;
+    r->mask = run->mask;
+    r->strength = a->strength != 0 ? a->strength : a->mask_file ? 1 : 0.8;
+    return err->set ? -1 : 0;
+}
+
 static int make_request(Run *run, Error *err) {
     const llmdiff_request *a = &run->asked;
     Request r = request_default(&run->handle->pack);
@@ -158,9 +218,15 @@ static int make_request(Run *run, Error *err) {
     r.steps = a->steps;
     r.cfg_scale = a->cfg_scale;
     r.eta = a->eta;
+    r.clip_skip = a->clip_skip;
     r.seed = a->seed;
+    r.vae_tiling = a->vae_tiling != 0;
     r.progress = on_progress;
     r.progress_self = run;
+    r.preview_every = a->preview ? a->preview_every : 0;
+    r.preview = on_preview;
+    r.preview_self = run;
+    if (read_pictures(run, &r, err)) return -1;
     run->request = r;
     return request_check(&run->request, &run->handle->pack, err);
 }
@@ -182,6 +248,8 @@ static void run_end(Run *run) {
     context_free(&run->ctx);
     safetensors_close(run->noise);
     free(run->init_latents);
+    free(run->init_image);
+    free(run->mask);
     llmdiff_result_free(run->result);
 }
 
@@ -242,8 +310,10 @@ llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *re
     Error err = {0};
     Run run = {.handle = pack};
     if (!opened_for(pack, LLMDIFF_USE_GENERATE, &err) || !take_request(&run.asked, request, &err) ||
-        make_request(&run, &err))
+        make_request(&run, &err)) {
+        run_end(&run);
         return misuse(error, &err);
+    }
     read_inputs(&run, &err);
     run_end(&run);
     return finished(error, &err);
@@ -266,8 +336,10 @@ llmdiff_status llmdiff_generate(const llmdiff_pack *pack, const llmdiff_request 
     Run run = {.handle = pack};
     if (result) *result = NULL;
     if (!given(result, "result", &err) || !opened_for(pack, LLMDIFF_USE_GENERATE, &err) ||
-        !take_request(&run.asked, request, &err) || make_request(&run, &err))
+        !take_request(&run.asked, request, &err) || make_request(&run, &err)) {
+        run_end(&run);
         return misuse(error, &err);
+    }
     const llmdiff_request *a = &run.asked;
     Observer observer = {see, &run};
     run.ctx = (Context){.threads = a->threads,

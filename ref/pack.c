@@ -40,8 +40,8 @@ static void open_adapter(Pack *pack, const PackPaths *p, Error *err) {
 }
 
 static void open_clip(Pack *pack, const PackPaths *p, Error *err) {
-    char *text_encoder = part_path(p, "text_encoder", NULL, err);
-    char *tokenizer = part_path(p, "tokenizer", NULL, err);
+    char *text_encoder = part_path(p, "text_encoder", p->text_encoder, err);
+    char *tokenizer = part_path(p, "tokenizer", p->tokenizer, err);
     if (!err->set) pack->tokenizer = tokenizer_open(tokenizer, err);
     if (!err->set) pack->clip = clip_text_load(text_encoder, err);
     if (!err->set && pack->clip->D != pack->unet->cross_attention_dim)

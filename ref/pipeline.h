@@ -29,7 +29,7 @@ typedef enum Conditioner { CONDITIONER_LLMDIFF, CONDITIONER_CLIP } Conditioner;
  * and tokenizer/ in place of llm/ and adapter/), or where one of the others says. The LLM's tokenizer
  * is in its own directory. */
 typedef struct PackPaths {
-    const char *model, *llm, *unet, *vae, *adapter;
+    const char *model, *llm, *unet, *vae, *adapter, *text_encoder, *tokenizer;
     Conditioner conditioner;
     const char *const *set; /* "KEY=VALUE" over the adapter's config.json */
     size_t sets;
@@ -102,6 +102,11 @@ void picture_free(Picture *picture);
 int generate(Context *ctx, const Pack *pack, const Request *r, Picture *picture);
 
 /* ---- condition.c: what the U-Net is told ------------------------------------------------------ */
+
+/* The ids that the conditioner reads: the begin token and the text or, for CLIP, as many as it has
+ * positions, cut or padded; *dropped: ids that were cut off. 0 or -1. */
+int prompt_ids(const Pack *pack, const char *text, size_t length, TokenIds *ids, int64_t *dropped,
+               Error *err);
 
 /* The prompt's encoding c [N, D] by Algorithm 1; empty if the context failed. Langevin noise comes
  * from `langevin`. `group`: "" for the prompt, "uncond/" for the negative one. */

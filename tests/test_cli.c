@@ -415,6 +415,7 @@ static void the_png_tells_how_it_was_made(void **state) {
              "  width                      16\n"
              "  height                     16\n"
              "  sampler                    ddim\n"
+             "  conditioner                llmdiff\n"
              "  model                      golden/micro\n"
              "  settings                   {\"init\":\"embedding\",\"noise\":true,"
              "\"score\":\"residual\",\"word_score\":false,\"normalize\":\"none\",\"blocks\":null,"
@@ -429,7 +430,8 @@ static void notes_and_warnings_unless_quiet(void **state) {
     Result r = RUN("generate", "-m", MICRO, "-p", "a", "-o", "@/x.png", "--steps", "1");
     assert_int_equal(r.code, 0);
     assert_string_equal(r.err, "llmdiff: warning: golden/micro/adapter was never trained (step 0): "
-                               "the picture can't follow the prompt\n");
+                               "the picture can't follow the prompt; --conditioner clip draws "
+                               "with CLIP's text encoder, where the pack has one\n");
     assert_ok(GENERATE("-m", MICRO));
 }
 

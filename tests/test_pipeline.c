@@ -19,9 +19,11 @@ static void picture_equals_upstream(void **state) {
     const char *list[8];
     snprintf(file, sizeof file, "%s", name);
     Golden *g = golden_open(file);
-    snprintf(adapter, sizeof adapter, "golden/micro/%s",
-             safetensors_metadata(golden_file(g), "adapter"));
-    cJSON *settings = cJSON_Parse(safetensors_metadata(golden_file(g), "settings"));
+    const bool clip = strncmp(name, "baseline", 8) == 0;
+    if (!clip)
+        snprintf(adapter, sizeof adapter, "golden/micro/%s",
+                 safetensors_metadata(golden_file(g), "adapter"));
+    cJSON *settings = clip ? NULL : cJSON_Parse(safetensors_metadata(golden_file(g), "settings"));
     const cJSON *item;
     size_t sets = 0;
     cJSON_ArrayForEach(item, settings) {
@@ -35,6 +37,11 @@ static void picture_equals_upstream(void **state) {
     Context ctx = {0};
     Pack pack;
     PackPaths paths = {.model = "golden/micro", .adapter = adapter, .set = list, .sets = sets};
+    if (clip)
+        paths = (PackPaths){.model = "golden/micro",
+                            .conditioner = CONDITIONER_CLIP,
+                            .text_encoder = "golden/micro_clip/text_encoder",
+                            .tokenizer = "golden/micro_clip/tokenizer"};
     pack_open(&pack, &paths, PACK_GENERATE, &ctx.error);
     assert_context_ok(&ctx);
     GoldenObserver seen = {g, "", PIPELINE, 0};
@@ -48,7 +55,10 @@ static void picture_equals_upstream(void **state) {
     r.negative_length = strlen(r.negative);
     r.steps = (int64_t)golden_number(g, "steps");
     r.cfg_scale = golden_number(g, "cfg_scale");
-    r.eta = golden_number(g, "eta");
+    if (clip)
+        r.clip_skip = (int64_t)golden_number(g, "clip_skip");
+    else
+        r.eta = golden_number(g, "eta");
     const char *sampler = safetensors_metadata(golden_file(g), "sampler");
     if (sampler) r.sampler = sampler_of_name(sampler);
     r.height = latent_dim(g, 1) * pack.vae->factor;
@@ -216,15 +226,34 @@ static void cancelled_anywhere(void **state) {
 }
 
 int main(void) {
-    static char cases[][32] = {
-        "pipeline_whole",         "pipeline_eta",           "pipeline_odd_unguided",
-        "pipeline_odd_eta",       "pipeline_tau_c",         "pipeline_tau_c_rms_normal",
-        "pipeline_shared",        "pipeline_shared_layers", "pipeline_layers",
-        "pipeline_original_only", "pipeline_added_only",    "pipeline_scalars",
-        "pipeline_ddpm",          "pipeline_pndm",          "pipeline_euler",
-        "pipeline_euler_a",       "pipeline_dpm++2m",       "image_img2img",
-        "image_img2img_eta",      "image_img2img_full",     "image_inpaint",
-        "image_inpaint_part",     "image_inpaint_eta"};
+    static char cases[][32] = {"baseline_whole",
+                               "baseline_skip",
+                               "baseline_skip_all",
+                               "baseline_unguided",
+                               "baseline_cut",
+                               "pipeline_whole",
+                               "pipeline_eta",
+                               "pipeline_odd_unguided",
+                               "pipeline_odd_eta",
+                               "pipeline_tau_c",
+                               "pipeline_tau_c_rms_normal",
+                               "pipeline_shared",
+                               "pipeline_shared_layers",
+                               "pipeline_layers",
+                               "pipeline_original_only",
+                               "pipeline_added_only",
+                               "pipeline_scalars",
+                               "pipeline_ddpm",
+                               "pipeline_pndm",
+                               "pipeline_euler",
+                               "pipeline_euler_a",
+                               "pipeline_dpm++2m",
+                               "image_img2img",
+                               "image_img2img_eta",
+                               "image_img2img_full",
+                               "image_inpaint",
+                               "image_inpaint_part",
+                               "image_inpaint_eta"};
     enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 4 };
     struct CMUnitTest tests[CASES + OTHERS] = {
         cmocka_unit_test(demo_equals_pytorch), cmocka_unit_test(same_bytes_at_any_thread_count),
