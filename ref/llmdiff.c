@@ -1,5 +1,6 @@
 /* The library's front: statuses, opening a pack, tokens, a fresh adapter. See llmdiff.h. */
 #include "ref/llmdiff_private.h"
+#include "weights/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,10 @@ llmdiff_status finished(llmdiff_error *error, const Error *err) {
     return tell(error, err->set ? LLMDIFF_FAILED : LLMDIFF_OK, err);
 }
 
+/* Unless what looked for the mistake had no memory for that: whoever has none says so in these words. */
 llmdiff_status misuse(llmdiff_error *error, const Error *err) {
-    return tell(error, LLMDIFF_MISUSE, err);
+    bool no_memory = strstr(err->message, "out of memory") != NULL;
+    return tell(error, no_memory ? LLMDIFF_FAILED : LLMDIFF_MISUSE, err);
 }
 
 llmdiff_status cancelled(llmdiff_error *error, const Error *err) {
@@ -131,9 +134,9 @@ static void add_note(llmdiff_pack *p, const char *before, const char *name, cons
 
 /* Whether the adapter's file says that it was trained for 0 steps. */
 static bool never_trained(const Adapter *adapter, Error *err) {
-    Error none = {0}; /* a sharded adapter has no such file, and no such metadata */
     char *path = joined(model_path(adapter->files), "adapter.safetensors", err);
-    Safetensors *file = path ? safetensors_open(path, &none) : NULL;
+    /* a sharded adapter has no such file, and no such metadata */
+    Safetensors *file = path && file_exists(path) ? safetensors_open(path, err) : NULL;
     const char *step = file ? safetensors_metadata(file, "step") : NULL;
     bool never = step && strcmp(step, "0") == 0;
     safetensors_close(file);

@@ -4,9 +4,34 @@
 #include "weights/file.h"
 #include "weights/npy.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- lines --------------------------------------------------------------------------------------- */
+
+void put(Text *out, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    int length = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    size_t needed = out->length + (size_t)(length < 0 ? 0 : length) + 1;
+    if (needed > out->room) {
+        size_t room = needed > 2 * out->room ? needed : 2 * out->room;
+        char *more = realloc(out->bytes, room);
+        if (!more) {
+            fail(out->err, "out of memory");
+            return;
+        }
+        out->bytes = more;
+        out->room = room;
+    }
+    va_start(args, fmt);
+    vsnprintf(out->bytes + out->length, needed - out->length, fmt, args);
+    va_end(args);
+    out->length = needed - 1;
+}
 
 static bool has_control(const char *text) {
     for (; *text; text++)
@@ -14,22 +39,26 @@ static bool has_control(const char *text) {
     return false;
 }
 
-void info_text(FILE *out, const char *key, const char *value) {
-    cJSON *json = has_control(value) ? cJSON_CreateString(value) : NULL;
+void info_text(Text *out, const char *key, const char *value) {
+    const bool plain = !has_control(value);
+    cJSON *json = plain ? NULL : cJSON_CreateString(value);
     char *quoted = json ? cJSON_PrintUnformatted(json) : NULL;
-    fprintf(out, "  %-26s %s\n", key, quoted ? quoted : value);
+    if (plain || quoted)
+        put(out, "  %-26s %s\n", key, plain ? value : quoted);
+    else
+        fail(out->err, "out of memory");
     cJSON_free(quoted);
     cJSON_Delete(json);
 }
 
-static void print_shape(FILE *out, int ndim, const int64_t *dim) {
-    fputc('[', out);
-    for (int i = 0; i < ndim; i++) fprintf(out, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    fputs("]\n", out);
+static void print_shape(Text *out, int ndim, const int64_t *dim) {
+    put(out, "[");
+    for (int i = 0; i < ndim; i++) put(out, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    put(out, "]\n");
 }
 
-void info_tensor(FILE *out, const StoredTensor *t) {
-    fprintf(out, "  %-5s%s ", dtype_name(t->dtype), t->name);
+void info_tensor(Text *out, const StoredTensor *t) {
+    put(out, "  %-5s%s ", dtype_name(t->dtype), t->name);
     print_shape(out, t->ndim, t->dim);
 }
 
@@ -57,7 +86,7 @@ void llmdiff_parameters_text(int64_t count, char *text) {
 
 /* ---- files --------------------------------------------------------------------------------------- */
 
-static int info_safetensors(FILE *out, const char *path, Error *err) {
+static int info_safetensors(Text *out, const char *path, Error *err) {
     Safetensors *file = safetensors_open(path, err);
     if (!file) return -1;
     int64_t numbers = 0;
@@ -65,7 +94,7 @@ static int info_safetensors(FILE *out, const char *path, Error *err) {
         numbers += stored_numel(safetensors_at(file, i));
     char size[64];
     llmdiff_parameters_text(numbers, size);
-    fprintf(out, "%s: safetensors, %zu tensors, %s\n", path, safetensors_count(file), size);
+    put(out, "%s: safetensors, %zu tensors, %s\n", path, safetensors_count(file), size);
     for (size_t i = 0; i < safetensors_metadata_count(file); i++) {
         const char *key, *value;
         safetensors_metadata_at(file, i, &key, &value);
@@ -76,26 +105,26 @@ static int info_safetensors(FILE *out, const char *path, Error *err) {
     return 0;
 }
 
-static int info_npy(FILE *out, const char *path, Error *err) {
+static int info_npy(Text *out, const char *path, Error *err) {
     Npy array;
     if (npy_read(path, &array, err)) return -1;
-    fprintf(out, "%s: npy, %s ", path, dtype_name(array.dtype));
+    put(out, "%s: npy, %s ", path, dtype_name(array.dtype));
     print_shape(out, array.ndim, array.dim);
     npy_free(&array);
     return 0;
 }
 
-static int info_png(FILE *out, const char *path, Error *err) {
+static int info_png(Text *out, const char *path, Error *err) {
     ImageInfo image;
     if (image_read_info(path, &image, err)) return -1;
-    fprintf(out, "%s: PNG, %lld x %lld, %s, %d bit\n", path, (long long)image.width,
-            (long long)image.height, image.color, image.bit_depth);
+    put(out, "%s: PNG, %lld x %lld, %s, %d bit\n", path, (long long)image.width,
+        (long long)image.height, image.color, image.bit_depth);
     for (size_t i = 0; image.text[i]; i += 2) info_text(out, image.text[i], image.text[i + 1]);
     image_info_free(&image);
     return 0;
 }
 
-static int info_file(FILE *out, const char *path, Error *err) {
+static int info_file(Text *out, const char *path, Error *err) {
     switch (file_kind(path, err)) {
     case FILE_SAFETENSORS: return info_safetensors(out, path, err);
     case FILE_NPY: return info_npy(out, path, err);
@@ -108,19 +137,13 @@ static int info_file(FILE *out, const char *path, Error *err) {
 
 llmdiff_status llmdiff_describe(const char *path, int tensors, char **text, llmdiff_error *error) {
     Error err = {0};
-    size_t size;
+    Text out = {.err = &err};
     if (text) *text = NULL;
     if (!given(path, "path", &err) || !given(text, "text", &err)) return misuse(error, &err);
-    FILE *out = open_memstream(text, &size);
-    if (!out) {
-        fail(&err, "out of memory");
-        return finished(error, &err);
-    }
     if (is_directory(path))
-        info_directory(out, path, tensors != 0, &err);
+        info_directory(&out, path, tensors != 0, &err);
     else
-        info_file(out, path, &err);
-    if (ferror(out)) fail(&err, "out of memory");
-    if (fclose(out)) fail(&err, "out of memory");
+        info_file(&out, path, &err);
+    *text = out.bytes;
     return finished(error, &err);
 }

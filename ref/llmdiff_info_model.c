@@ -8,7 +8,7 @@
 #include <string.h>
 
 typedef struct Info {
-    FILE *out;
+    Text *out;
     bool tensors;
     int64_t total; /* parameters of all parts */
     Llm *llm;      /* kept for the adapter */
@@ -36,7 +36,7 @@ static bool has_file(const char *dir, const char *name, Error *err) {
 /* ---- lines --------------------------------------------------------------------------------------- */
 
 static void heading(const Info *info, const char *part, const char *path) {
-    fprintf(info->out, "%s: %s\n", part, path);
+    put(info->out, "%s: %s\n", part, path);
 }
 
 static void text(const Info *info, const char *key, const char *value) {
@@ -44,11 +44,11 @@ static void text(const Info *info, const char *key, const char *value) {
 }
 
 static void whole(const Info *info, const char *key, int64_t value) {
-    fprintf(info->out, "  %-26s %lld\n", key, (long long)value);
+    put(info->out, "  %-26s %lld\n", key, (long long)value);
 }
 
 static void number(const Info *info, const char *key, double value) {
-    fprintf(info->out, "  %-26s %.10g\n", key, value);
+    put(info->out, "  %-26s %.10g\n", key, value);
 }
 
 /* A key of a config as it stands in the file. */
@@ -79,10 +79,10 @@ static void parameters(Info *info, const ModelDir *m) {
     info->total += count;
     char size[64];
     llmdiff_parameters_text(count, size);
-    fprintf(info->out, "  %-26s %s", "size", size);
+    put(info->out, "  %-26s %s", "size", size);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (seen[types[i]]) fprintf(info->out, ", %s", dtype_name(types[i]));
-    fputc('\n', info->out);
+        if (seen[types[i]]) put(info->out, ", %s", dtype_name(types[i]));
+    put(info->out, "\n");
     for (size_t i = 0; info->tensors && i < model_tensor_count(m); i++)
         info_tensor(info->out, model_tensor_at(m, i));
 }
@@ -90,7 +90,7 @@ static void parameters(Info *info, const ModelDir *m) {
 static void settings_lines(const Info *info, const Settings *settings) {
     cJSON *json = settings_to_json(settings), *item;
     if (!json) fail(info->err, "out of memory");
-    fputs("settings\n", info->out);
+    put(info->out, "settings\n");
     cJSON_ArrayForEach(item, json) as_in_file(info, item);
     cJSON_Delete(json);
 }
@@ -111,11 +111,11 @@ static void info_llm(Info *info, const char *dir) {
         whole(info, "MLP width", llm->intermediate);
         whole(info, "vocabulary", llm->vocabulary);
         whole(info, "positions", llm->max_positions);
-        fprintf(info->out, "  %-26s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
-                (long long)tokenizer_size(tokenizer));
+        put(info->out, "  %-26s %s, %lld ids\n", "tokenizer", tokenizer_kind(tokenizer),
+            (long long)tokenizer_size(tokenizer));
         if (bos >= 0)
-            fprintf(info->out, "  %-26s %lld %s\n", "begin token", (long long)bos,
-                    tokenizer_piece(tokenizer, bos));
+            put(info->out, "  %-26s %lld %s\n", "begin token", (long long)bos,
+                tokenizer_piece(tokenizer, bos));
         else
             text(info, "begin token", "none");
         parameters(info, llm->files);
@@ -256,10 +256,10 @@ static void info_pack(Info *info, const char *dir) {
     if (info->err->set) return;
     char size[64];
     llmdiff_parameters_text(info->total, size);
-    fprintf(info->out, "total: %s\n", size);
+    put(info->out, "total: %s\n", size);
 }
 
-int info_directory(FILE *out, const char *path, bool tensors, Error *err) {
+int info_directory(Text *out, const char *path, bool tensors, Error *err) {
     Info info = {.out = out, .tensors = tensors, .err = err};
     if (has_file(path, "config.json", err))
         info_part(&info, path);

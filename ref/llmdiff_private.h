@@ -96,13 +96,29 @@ real *latents_take(const llmdiff_request *asked, const int64_t dim[3], Error *er
 /* A copy of the tensor, kept under its name. 0, or -1 when out of memory. */
 int result_keep(llmdiff_result *result, const llmdiff_tensor *tensor);
 
+/* ---- llmdiff_info.c ------------------------------------------------------------------------------ */
+
+/* A text that grows; {.err = err} at first. Not a stream in memory (open_memstream): such a one loses
+ * what it finds no memory for and doesn't say so. */
+typedef struct Text {
+    char *bytes; /* malloc'ed, NUL-terminated; NULL at first */
+    size_t length, room;
+    Error *err;
+} Text;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void put(Text *out, const char *fmt, ...);
+
+void info_tensor(Text *out, const StoredTensor *t);
+/* A value from a file on one line: as JSON if it has control characters. */
+void info_text(Text *out, const char *key, const char *value);
+
 /* ---- llmdiff_info_model.c ------------------------------------------------------------------------ */
 
 /* "dir/name", malloc'ed; NULL with a message. */
 char *joined(const char *dir, const char *name, Error *err);
-int info_directory(FILE *out, const char *path, bool tensors, Error *err);
-void info_tensor(FILE *out, const StoredTensor *t);
-/* A value from a file on one line: as JSON if it has control characters. */
-void info_text(FILE *out, const char *key, const char *value);
+int info_directory(Text *out, const char *path, bool tensors, Error *err);
 
 #endif

@@ -182,30 +182,32 @@ static void *made(void *p) {
 /* ---- malloc and its kin -------------------------------------------------------------------------- */
 
 #    define CALLER __builtin_return_address(0)
+/* For the libraries to find, too: the build hides what is not marked. */
+#    define SEEN __attribute__((visibility("default")))
 
-void *ENTRY(malloc)(size_t size) {
+SEEN void *ENTRY(malloc)(size_t size) {
     if (!counts(CALLER)) return BASE(malloc)(size);
     return fails(CALLER, false) ? NULL : made(BASE(malloc)(size));
 }
 
-void *ENTRY(calloc)(size_t n, size_t size) {
+SEEN void *ENTRY(calloc)(size_t n, size_t size) {
     if (!counts(CALLER)) return BASE(calloc)(n, size);
     return fails(CALLER, false) ? NULL : made(BASE(calloc)(n, size));
 }
 
-void *ENTRY(realloc)(void *p, size_t size) {
+SEEN void *ENTRY(realloc)(void *p, size_t size) {
     if (!counts(CALLER)) return BASE(realloc)(p, size);
     if (fails(CALLER, false)) return NULL;
     if (p) live_remove(p);
     return made(BASE(realloc)(p, size));
 }
 
-void *ENTRY(aligned_alloc)(size_t alignment, size_t size) {
+SEEN void *ENTRY(aligned_alloc)(size_t alignment, size_t size) {
     if (!counts(CALLER)) return ALIGNED_BASE(alignment, size);
     return fails(CALLER, true) ? NULL : made(ALIGNED_BASE(alignment, size));
 }
 
-void ENTRY(free)(void *p) {
+SEEN void ENTRY(free)(void *p) {
     if (watched && p) live_remove(p);
     BASE(free)(p);
 }

@@ -14,6 +14,7 @@
 
 #include "ref/clip_text.h"
 #include "ref/image.h"
+#include "ref/llmdiff.h"
 #include "ref/pipeline.h"
 #include "weights/file.h"
 #include "weights/npy.h"
@@ -30,7 +31,9 @@ static void mix(uint64_t *digest, const void *data, size_t size) {
     for (size_t i = 0; i < size; i++) *digest = (*digest ^ p[i]) * 0x100000001B3u;
 }
 
-static void mix_text(uint64_t *digest, const char *text) { mix(digest, text, strlen(text) + 1); }
+static void mix_text(uint64_t *digest, const char *text) {
+    if (text) mix(digest, text, strlen(text) + 1);
+}
 
 static void mix_model(uint64_t *digest, const ModelDir *m) {
     for (size_t i = 0; i < model_tensor_count(m); i++) {
@@ -227,7 +230,7 @@ static void samplers(const char *what, Error *err, uint64_t *digest) {
 /* Something of everything that is written. */
 static const uint8_t pixels[4 * 5 * 3] = {255, 0, 0, 17, 18, 19, 1, 2, 3};
 static const float numbers[6] = {1, 2, 3, 4, 5, 6};
-static const char *const words[] = {"prompt", "a red circle", "seed", "42", NULL};
+static const char *const words[] = {"prompt", "a red\ncircle", "seed", "42", NULL};
 
 static void outputs(const char *what, Error *err, uint64_t *digest) {
     (void)what;
@@ -288,6 +291,117 @@ static void fresh_adapter(const char *what, Error *err, uint64_t *digest) {
     mix_model(digest, a->files);
     mix_text(digest, a->settings.layers);
     adapter_free(a);
+}
+
+/* ---- the same by the library's header ------------------------------------------------------------- */
+
+static llmdiff_pack *library_pack; /* golden/micro, for the parts that are not about opening */
+
+/* Lack of memory is never the caller's mistake. */
+static bool well(llmdiff_status status, const llmdiff_error *e, Error *err) {
+    if (status != LLMDIFF_OK) fail(err, "%s", e->message);
+    assert_true(status == LLMDIFF_OK || status == LLMDIFF_FAILED);
+    return status == LLMDIFF_OK;
+}
+
+static void library_open(const char *what, Error *err, uint64_t *digest) {
+    static const char *const set[] = {"a2=0.5", "normalize=rms"};
+    llmdiff_options o = {.size = sizeof o,
+                         .model = "golden/micro",
+                         .llm = "golden/micro/llm",
+                         .adapter = scratch("in/fresh"),
+                         .set = set,
+                         .sets = 2};
+    llmdiff_pack *pack;
+    llmdiff_error e;
+    (void)what;
+    bool open = well(llmdiff_open(&o, &pack, &e), &e, err);
+    assert_true(open == (pack != NULL));
+    if (!open) return;
+    mix_text(digest, llmdiff_settings(pack));
+    mix_text(digest, llmdiff_note(pack, 0)); /* never trained */
+    llmdiff_close(pack);
+}
+
+static void mix_result(uint64_t *digest, const llmdiff_result *r) {
+    const llmdiff_tensor *t;
+    const char *key, *value;
+    for (size_t i = 0; (t = llmdiff_activation_at(r, i)); i++) mix_text(digest, t->name);
+    for (size_t i = 0; llmdiff_text_at(r, i, &key, &value); i++) mix_text(digest, value);
+}
+
+static void library_encode(const char *what, Error *err, uint64_t *digest) {
+    llmdiff_request q;
+    llmdiff_result *r;
+    llmdiff_error e;
+    int64_t *ids;
+    size_t count;
+    (void)what;
+    llmdiff_request_default(&q, sizeof q);
+    q.prompt = prompt;
+    q.threads = 1;
+    llmdiff_status status =
+        llmdiff_tokenize(library_pack, prompt, strlen(prompt), &ids, &count, &e);
+    if (!well(status, &e, err)) return;
+    mix(digest, ids, count * sizeof *ids);
+    llmdiff_free(ids);
+    if (!well(llmdiff_encode(library_pack, &q, &r, &e), &e, err)) {
+        assert_null(r);
+        return;
+    }
+    mix_result(digest, r);
+    llmdiff_result_free(r);
+}
+
+static void library_draw(const char *what, Error *err, uint64_t *digest) {
+    static const char *const keep[] = {"latents/*", "ids", NULL}, *const one[] = {"latents/2",
+                                                                                  NULL};
+    llmdiff_request q;
+    llmdiff_result *r = NULL;
+    llmdiff_error e;
+    (void)what;
+    llmdiff_request_default(&q, sizeof q);
+    q.prompt = prompt;
+    q.threads = 1;
+    q.sampling_method = "ddim";
+    q.width = q.height = shared.vae->factor;
+    q.steps = 2;
+    q.eta = 0.5;
+    q.keep = keep;
+    q.init_latents_file = scratch("in/latents.npy");
+    if (well(llmdiff_check(library_pack, &q, &e), &e, err) &&
+        well(llmdiff_generate(library_pack, &q, &r, &e), &e, err) &&
+        well(llmdiff_save_png(r, scratch("out/p.png"), &e), &e, err) &&
+        well(llmdiff_save_tensors(r, scratch("out/p.safetensors"), NULL, &e), &e, err) &&
+        well(llmdiff_save_tensors(r, scratch("out/p.npy"), one, &e), &e, err)) {
+        mix(digest, llmdiff_rgb(r), (size_t)(llmdiff_width(r) * llmdiff_height(r) * 3));
+        mix_result(digest, r);
+    }
+    llmdiff_result_free(r);
+}
+
+static void library_describe(const char *what, Error *err, uint64_t *digest) {
+    char *found;
+    llmdiff_error e;
+    llmdiff_status status = llmdiff_describe(what, 1, &found, &e);
+    if (well(status, &e, err)) mix_text(digest, found);
+    llmdiff_free(found); /* also of a failure: what was found before it */
+}
+
+static void library_describe_files(const char *what, Error *err, uint64_t *digest) {
+    static const char *const file[] = {"in/t.safetensors", "in/t.npy", "in/t.png"};
+    (void)what;
+    for (int i = 0; i < 3 && !err->set; i++) library_describe(scratch(file[i]), err, digest);
+}
+
+static void library_init_adapter(const char *what, Error *err, uint64_t *digest) {
+    static const char *const set[] = {"layers=null"};
+    llmdiff_options o = {.size = sizeof o, .model = "golden/micro", .set = set, .sets = 1};
+    llmdiff_error e;
+    int64_t parameters;
+    (void)what;
+    llmdiff_status status = llmdiff_init_adapter(&o, scratch("out/adapter"), 3, &parameters, &e);
+    if (well(status, &e, err)) mix(digest, &parameters, sizeof parameters);
 }
 
 /* ---- the files it left --------------------------------------------------------------------------- */
@@ -482,6 +596,31 @@ static int name_crash(void **state) {
     return 0;
 }
 
+/* The checker itself: allocations of every library that makes some for us are numbered. */
+static void libraries_are_watched(void **state) {
+    (void)state;
+    faults_begin(FAIL_ONE, 1);
+    cJSON *json = cJSON_CreateNull();
+    char *kept = malloc(1), *copy = strdup("x");
+    Faults f = faults_end();
+    assert_null(json);
+    assert_non_null(kept);
+    assert_int_equal(f.count, 3);
+    assert_int_equal(f.live, 2);
+    assert_int_equal(f.failed, 1);
+    assert_int_equal(f.failed_hard, 1);
+    free(kept);
+    free(copy);
+    Error err = {0};
+    faults_begin(FAIL_NONE, 0);
+    image_write_png(scratch("out/t.png"), pixels, 4, 5, NULL, &err);
+    f = faults_end();
+    assert_false(err.set);
+    assert_true(f.count > 8); /* libpng's and zlib's */
+    assert_int_equal(f.live, 0);
+    scratch_entries(scratch("out"), true);
+}
+
 /* The numbering is of one thread's allocations. The others, which share a picture's work, make none. */
 static void other_threads_allocate_nothing(void **state) {
     (void)state;
@@ -630,7 +769,15 @@ static int prepare(void **state) {
     for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
         if (mkdir(scratch(dirs[i]), 0777)) return -1;
     if (pack_open(&shared, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &err)) return -1;
+    llmdiff_options o = {.size = sizeof o, .model = "golden/micro"};
+    if (llmdiff_open(&o, &library_pack, NULL)) return -1;
     make_sharded_adapter();
+    Settings settings = settings_default();
+    if (adapter_init(scratch("in/fresh"), shared.llm, shared.unet, &settings, 1, &err) < 0)
+        return -1;
+    const int64_t latents[3] = {shared.vae->latent_channels, 1, 1};
+    assert_true(latents[0] <= 6);
+    if (npy_write(scratch("in/latents.npy"), DTYPE_F32, 3, latents, numbers, &err)) return -1;
     char array[sizeof fortran - 1 + sizeof numbers];
     memcpy(array, fortran, sizeof fortran - 1);
     memcpy(array + sizeof fortran - 1, numbers, sizeof numbers);
@@ -648,6 +795,7 @@ static int prepare(void **state) {
 static int tidy(void **state) {
     print_message("%zu sites, %zu failures\n", all_sites, all_failures);
     pack_close(&shared);
+    llmdiff_close(library_pack);
     scratch_entries(scratch("in"), true);
     return scratch_remove(state);
 }
@@ -675,14 +823,22 @@ int main(void) {
         {"writing files", outputs, NULL},
         {"reading files", inputs, NULL},
         {"a fresh adapter", fresh_adapter, NULL},
+        {"llmdiff_open", library_open, NULL},
+        {"llmdiff_encode", library_encode, NULL},
+        {"llmdiff_generate", library_draw, NULL},
+        {"llmdiff_describe, a pack", library_describe, "golden/micro"},
+        {"llmdiff_describe, the U-Net", library_describe, "golden/micro/unet"},
+        {"llmdiff_describe, files", library_describe_files, NULL},
+        {"llmdiff_init_adapter", library_init_adapter, NULL},
     };
-    enum { PARTS = sizeof part / sizeof part[0], OTHERS = 2 };
+    enum { PARTS = sizeof part / sizeof part[0], OTHERS = 3 };
     if (faults_unsupported()) {
         printf("skipped: allocations that fail: %s\n[  SKIPPED ] 1 test(s).\n",
                faults_unsupported());
         return 0;
     }
-    struct CMUnitTest tests[PARTS + OTHERS] = {cmocka_unit_test(other_threads_allocate_nothing),
+    struct CMUnitTest tests[PARTS + OTHERS] = {cmocka_unit_test(libraries_are_watched),
+                                               cmocka_unit_test(other_threads_allocate_nothing),
                                                cmocka_unit_test(every_growth)};
     for (size_t i = 0; i < PARTS; i++)
         tests[OTHERS + i] =
