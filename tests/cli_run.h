@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MICRO "golden/micro"
@@ -106,7 +107,12 @@ static pid_t start(const char *how, const char *const *args) {
     create_captured("out");
     create_captured("err");
     pid_t child = fork();
-    if (child == 0) {
+    if (child == 0) { /* as from a terminal, whatever this process inherited (nohup ignores) */
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
         execv("/bin/sh", argv);
         _exit(127);
     }
@@ -115,14 +121,47 @@ static pid_t start(const char *how, const char *const *args) {
     return child;
 }
 
-static Result finish(pid_t child) {
+static Result result_of(int status) {
     Result r;
-    int status;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     r.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     read_captured("out", r.out, sizeof r.out);
     read_captured("err", r.err, sizeof r.err);
     return r;
+}
+
+static Result finish(pid_t child) {
+    int status;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    return result_of(status);
+}
+
+/* For a program that might not end: looks at it 100 times a second. */
+static inline bool ended(pid_t child, int *status) {
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return waitpid(child, status, WNOHANG) == child;
+}
+
+#define PATIENCE (60 * 100)
+
+/* Sends the signal as soon as the program has printed a line on stderr, and fails the test if it
+ * ended before or is there a minute later. */
+static inline Result interrupt(pid_t child, int number) {
+    char err[1024] = "";
+    int status, looks = 0;
+    while (!strchr(err, '\n')) {
+        bool over = ended(child, &status), late = ++looks > PATIENCE;
+        read_captured("err", err, sizeof err);
+        if (late && !over) kill(child, SIGKILL), finish(child);
+        if (over || late) fail_msg("%s: %s", over ? "ended by itself" : "printed nothing", err);
+    }
+    kill(child, number);
+    for (looks = 0; !ended(child, &status); looks++) {
+        if (looks < PATIENCE) continue;
+        kill(child, SIGKILL);
+        finish(child);
+        fail_msg("signal %d did not end it", number);
+    }
+    return result_of(status);
 }
 
 static inline Result run(const char *how, const char *const *args) {
