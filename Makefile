@@ -117,7 +117,7 @@ deps:
 	fi
 
 demo:
-	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float all
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 all
 	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
 
 golden:

@@ -52,6 +52,9 @@ static void read_settings(Adapter *a, const char *const *set, size_t n, Error *e
                                                  "cross_attention_dim", "step", NULL};
     const cJSON *item;
     a->settings = settings_default();
+    const char *name = config_string(a->files, "_class_name", "LLMDiffAdapter");
+    if (strcmp(name, "LLMDiffAdapter") != 0)
+        config_fail(a->files, "_class_name: expected \"LLMDiffAdapter\", found \"%s\"", name);
     cJSON_ArrayForEach(item, model_config(a->files)) {
         bool known = item->string[0] == '_';
         for (int i = 0; about_the_file[i]; i++) known |= !strcmp(about_the_file[i], item->string);
@@ -61,8 +64,17 @@ static void read_settings(Adapter *a, const char *const *set, size_t n, Error *e
         if (status == 1) config_fail(a->files, "%s: no such setting", item->string);
         if (status == -1) config_fail(a->files, "%s", one.message);
     }
+    const Settings made = a->settings;
     for (size_t i = 0; i < n; i++)
         if (settings_parse(&a->settings, set[i], err)) return;
+    /* These two decide what the file holds. */
+    if (made.tau_input != a->settings.tau_input || made.out != a->settings.out)
+        fail(err,
+             "--set tau_input, out: %s was made with tau_input \"%s\" and out \"%s\"; another is "
+             "made by "
+             "init-adapter with that --set",
+             model_path(a->files), made.tau_input == TAU_INPUT_C ? "c" : "phi_c",
+             made.out == OUT_SHARED ? "shared" : "own");
 }
 
 /* Every path in `layers` must be one of the U-Net's. */
@@ -82,7 +94,10 @@ static void check_layers(const Adapter *a, const Unet *unet, Error *err) {
 
 static void check_size(Adapter *a, const char *key, int64_t expected, const char *of) {
     int64_t found = config_int(a->files, key, -1, 1, 1 << 30);
-    if (found != expected)
+    if (found == -1)
+        config_fail(a->files, "%s: expected %lld, as %s has, found none", key, (long long)expected,
+                    of);
+    else if (found != expected)
         config_fail(a->files, "%s: the adapter is for %lld, but %s has %lld", key, (long long)found,
                     of, (long long)expected);
 }

@@ -42,12 +42,18 @@ static Tensor draw(Context *ctx, Noise *noise, const char *group, const char *wh
     return noise_draw(ctx, noise, name, like.ndim, like.dim);
 }
 
+static Tensor zeros_like(Context *ctx, Tensor x) {
+    Tensor y = tensor_new(ctx, x.ndim, x.dim);
+    if (y.data) memset(y.data, 0, (size_t)tensor_numel(y) * sizeof(real));
+    return y;
+}
+
 /* c^T: the token embeddings, zeros, or N(0, I), which is the stream's first draw ("alg1/c.T"). */
 static Tensor initial_encoding(Context *ctx, const Settings *choice, Tensor x, Noise *noise,
                                const char *group, int64_t T) {
     if (choice->init == INIT_EMBEDDING) return tensor_copy(ctx, x);
     if (choice->init == INIT_NORMAL) return draw(ctx, noise, group, "c", T, x);
-    return scale(ctx, x, 0);
+    return zeros_like(ctx, x);
 }
 
 Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
@@ -59,7 +65,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
 
     Tensor x = llm_embedding(ctx, llm, ids, n); /* x^T */
     Tensor c = initial_encoding(ctx, choice, x, noise, group, T);
-    Tensor before = scale(ctx, x, 0); /* delta_{t+1} for score "difference"; 0 before the first */
+    Tensor before = zeros_like(ctx, x); /* delta_{t+1} for score "difference"; 0 before the first */
     observe(ctx, x, "%sllm/x.%lld", group, (long long)T);
     observe(ctx, c, "%salg1/c.%lld", group, (long long)T);
 

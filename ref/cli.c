@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int cli_fail(llmdiff_error *err, const char *fmt, ...) {
@@ -49,6 +50,7 @@ int cli_code(const llmdiff_error *err) {
 /* The first signal asks the run to stop at its next activation; a second one ends the program. A
  * signal that was ignored from the start (nohup) stays so. */
 static void catch_signals(void) {
+    signal(SIGXFSZ, SIG_IGN); /* a write past the limit fails with EFBIG, and is reported */
     static const int numbers[] = {SIGINT, SIGTERM};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
@@ -154,8 +156,24 @@ static int dispatch(int argc, char **argv, llmdiff_error *err) {
  * makes a run tens of times slower (bench/RESULTS.md). libgomp reads its environment before main, so
  * the program starts itself once more with a policy, unless the user has set one. */
 static void wait_without_spinning(char **argv) {
+    char self[4096];
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length <= 0 || setenv("OMP_WAIT_POLICY", "passive", 1)) return;
+    self[length] = '\0';
+    /* OpenBLAS starts threads of its own when it is loaded, though none is ever used here. */
+    setenv("OPENBLAS_NUM_THREADS", "1", 0);
+    execv(self, argv);
+}
+
+/* OpenBLAS waits for memory for ever, even for the signal that should end it: told before it asks. */
+static int check_address_space(llmdiff_error *err) {
+    const rlim_t least = (rlim_t)512 << 20;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= least)
+        return 0;
+    return cli_fail(err, "ulimit -v: expected at least %llu kB of address space, found %llu",
+                    (unsigned long long)least / 1024, (unsigned long long)limit.rlim_cur / 1024);
 }
 
 int main(int argc, char **argv) {
@@ -163,7 +181,7 @@ int main(int argc, char **argv) {
     llmdiff_error err = {0};
     guard_standard_streams();
     catch_signals();
-    int code = dispatch(argc, argv, &err);
+    int code = check_address_space(&err) ? EXIT_FAILED : dispatch(argc, argv, &err);
     if (code == EXIT_OK && cli_flush(&err)) code = EXIT_FAILED;
     if (err.status) print_error(err.message);
     return ferror(stderr) && code == EXIT_OK ? EXIT_FAILED : code;

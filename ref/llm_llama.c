@@ -151,6 +151,8 @@ static void read_common(Llm *llm) {
     llm->vocabulary = config_int(m, "vocab_size", 32000, 1, INT32_MAX);
     llm->heads = config_int(m, "num_attention_heads", 32, 1, 1 << 16);
     llm->norm_eps = config_double(m, "rms_norm_eps", 1e-6);
+    if (!(llm->norm_eps >= 0))
+        config_fail(m, "rms_norm_eps: expected 0 or more, found %g", llm->norm_eps);
     llm->head_dim = config_int(m, "head_dim", 0, 1, 1 << 16);
     if (llm->head_dim == 0 && llm->D % llm->heads)
         config_fail(m,

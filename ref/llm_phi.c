@@ -98,6 +98,8 @@ static void read_config(Llm *llm) {
     llm->heads = config_int(m, "num_attention_heads", 32, 1, 1 << 16);
     llm->kv_heads = config_int(m, "num_key_value_heads", llm->heads, 1, 1 << 16);
     llm->norm_eps = config_double(m, "layer_norm_eps", 1e-5);
+    if (!(llm->norm_eps >= 0))
+        config_fail(m, "layer_norm_eps: expected 0 or more, found %g", llm->norm_eps);
     if (llm->D % llm->heads || llm->heads % llm->kv_heads)
         config_fail(m,
                     "num_attention_heads %lld must divide hidden_size %lld and be a multiple of "
@@ -111,8 +113,9 @@ static void read_config(Llm *llm) {
         config_fail(m, "hidden_act: expected \"gelu_new\" or \"gelu\", found \"%s\"", act);
     double partial;
     read_rope(llm, &partial);
-    llm->rotary = (int64_t)((double)llm->head_dim * partial);
-    if (!(partial > 0 && partial <= 1) || llm->rotary < 2 || llm->rotary % 2)
+    const bool sane = partial > 0 && partial <= 1;
+    llm->rotary = sane ? (int64_t)((double)llm->head_dim * partial) : 0;
+    if (!sane || llm->rotary < 2 || llm->rotary % 2)
         config_fail(m,
                     "partial_rotary_factor %g rotates %lld of %lld features; expected an even "
                     "number from 2 on",

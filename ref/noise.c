@@ -10,6 +10,11 @@ static void read_from_file(Context *ctx, const Safetensors *file, const char *na
         fail(&ctx->error, "%s: the noise \"%s\" is wanted and not in the file", path, name);
         return;
     }
+    if (t->dtype > DTYPE_BF16) {
+        fail(&ctx->error, "%s: tensor \"%s\": expected floating-point numbers, found %s", path,
+             name, dtype_name(t->dtype));
+        return;
+    }
     bool same = t->ndim == into.ndim;
     for (int i = 0; same && i < t->ndim; i++) same = t->dim[i] == into.dim[i];
     if (!same) {

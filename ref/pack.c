@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* "<model>/<part>", or `instead` if that is given; malloc'ed. */
 static char *part_path(const PackPaths *p, const char *part, const char *instead, Error *err) {
@@ -60,6 +61,9 @@ static void open_base(Pack *pack, const PackPaths *p, Error *err) {
     if (!err->set) pack->vae = vae_load(vae, err);
     char *scheduler = part_path(p, "scheduler", NULL, err);
     if (!err->set) pack->schedule = schedule_load(scheduler, err);
+    if (!err->set && pack->vae->out_channels != 3)
+        fail(err, "%s: out_channels: expected 3, a picture's, found %lld", vae,
+             (long long)pack->vae->out_channels);
     if (!err->set && pack->unet->in_channels != pack->vae->latent_channels)
         fail(err, "%s: in_channels is %lld, but %s has latent_channels %lld", unet,
              (long long)pack->unet->in_channels, vae, (long long)pack->vae->latent_channels);
@@ -122,9 +126,29 @@ static int check_side(const char *flag, int64_t side, const Pack *pack, Error *e
     return 0;
 }
 
+/* What the widest maps of U-Net and VAE take, about: four of the VAE's at full size (input, norm,
+ * convolution, sum), twenty of the U-Net's first level for each prompt. Better known before the system
+ * has no memory left for anybody. */
+static int check_memory(const Request *r, const Pack *pack, Error *err) {
+    const Vae *vae = pack->vae;
+    const Weight *widest = vae->decoder.up[vae->levels - 1].resnet[0].conv1.w;
+    const double pixels = (double)r->width * (double)r->height, factor = (double)vae->factor;
+    const double tile = (double)vae->sample_size * (double)vae->sample_size;
+    double decode = 4 * (r->vae_tiling ? fmin(pixels, tile) : pixels) * (double)widest->dim[1];
+    double unet = 40 * pixels / (factor * factor) * (double)pack->unet->time_channels;
+    double needed = (fmax(decode, unet) + 6 * pixels) * (double)sizeof(real);
+    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (needed <= there) return 0;
+    return fail(err,
+                "--width, --height: %lld x %lld takes about %.0f GB, this machine has %.0f GB%s",
+                (long long)r->width, (long long)r->height, needed / 1e9, there / 1e9,
+                r->vae_tiling ? "" : "; --vae-tiling takes less");
+}
+
 int request_check(const Request *r, const Pack *pack, Error *err) {
     if (check_side("--width", r->width, pack, err)) return -1;
     if (check_side("--height", r->height, pack, err)) return -1;
+    if (check_memory(r, pack, err)) return -1;
     if (!isfinite(r->cfg_scale))
         return fail(err, "--cfg-scale: expected a finite number, found %g", r->cfg_scale);
     if (r->init_image && !(r->strength > 0 && r->strength <= 1))

@@ -1,6 +1,7 @@
 /* What comes out: 8-bit pixels and the final latents. */
 #include "ref/pipeline.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ static void to_pixels(Tensor x, uint8_t *rgb) {
 }
 
 int to_picture(Context *ctx, Tensor latents, Tensor image, Picture *out) {
+    assert(!image.data || image.dim[3] == 3); /* pack_open saw to it */
     Tensor z = channels_first(ctx, tensor_at(latents, 0));
     if (ctx->error.set) return -1;
     *out = (Picture){.width = image.dim[2], .height = image.dim[1]};

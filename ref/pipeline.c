@@ -39,8 +39,10 @@ static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tenso
     Tensor both = for_each_prompt(ctx, latents, p->count);
     Tensor eps = unet_forward(ctx, unet, both, t, &p->cross);
     observe_each(ctx, eps, "eps");
-    if (ctx->error.set) return (Tensor){0};
-
+    if (ctx->error.set) {
+        ctx->prefix[0] = ctx->prefix[1] = ctx->batch_prefix = "";
+        return (Tensor){0};
+    }
     Tensor one = TENSOR_VIEW(tensor_at(eps, 0), 1, eps.dim[1], eps.dim[2], eps.dim[3]);
     if (p->count == 2) {
         Tensor uncond = TENSOR_VIEW(tensor_at(eps, 1), 1, eps.dim[1], eps.dim[2], eps.dim[3]);

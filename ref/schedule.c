@@ -168,6 +168,10 @@ static const cJSON *trained_betas(ModelDir *m, int64_t N) {
 
 Schedule *schedule_load(const char *dir, Error *err) {
     static const char file[] = "scheduler_config.json";
+    /* Read elsewhere, or of no effect without the choices that are refused. */
+    static const char *const no_effect[] = {
+        "trained_betas", "lambda_min_clipped", "sample_max_value", "dynamic_thresholding_ratio",
+        "flow_shift",    "time_shift_type",    "tensor_format",    NULL};
     ModelDir *m = model_open_config(dir, file, err);
     Schedule *s = m ? calloc(1, sizeof *s) : NULL;
     if (m && !s) config_fail(m, "out of memory");
@@ -178,6 +182,7 @@ Schedule *schedule_load(const char *dir, Error *err) {
     if (!(first > 0 && first < 1 && last > 0 && last < 1))
         config_fail(m, "beta_start %g, beta_end %g: expected numbers between 0 and 1", first, last);
     const cJSON *trained = trained_betas(m, s->train_steps);
+    config_refuse_unknown(m, no_effect);
     if (model_failed(m)) goto failed;
 
     size_t length = strlen(dir) + sizeof file + 1;

@@ -110,18 +110,22 @@ static void read_config(Unet *u, Levels *lv) {
                         per_level[i].key, levels);
     u->in_channels = config_int(m, "in_channels", 4, 1, 4096);
     u->out_channels = config_int(m, "out_channels", 4, 1, 4096);
-    u->sample_size = config_int(m, "sample_size", 0, 0, 1 << 20);
+    u->sample_size = config_int(m, "sample_size", 0, 0, 8192);
     u->cross_attention_dim = config_int(m, "cross_attention_dim", 1280, 1, 1 << 20);
     u->flip_sin_to_cos = config_bool(m, "flip_sin_to_cos", true);
     u->freq_shift = config_double(m, "freq_shift", 0);
     u->downsample_padding = config_int(m, "downsample_padding", 1, 0, 1);
     u->norm.groups = config_int(m, "norm_num_groups", 32, 1, 4096);
     u->norm.eps = config_double(m, "norm_eps", 1e-5);
+    if (!(u->norm.eps >= 0)) config_fail(m, "norm_eps: expected 0 or more, found %g", u->norm.eps);
     lv->use_linear_projection = config_bool(m, "use_linear_projection", false);
     lv->mid_scale = config_double(m, "mid_block_scale_factor", 1);
     lv->mid_resnets = read_mid_block_type(m);
-    lv->kernel_in = config_int(m, "conv_in_kernel", 3, 1, 31);
-    lv->kernel_out = config_int(m, "conv_out_kernel", 3, 1, 31);
+    lv->kernel_in = config_int(m, "conv_in_kernel", 3, 1, 7);
+    lv->kernel_out = config_int(m, "conv_out_kernel", 3, 1, 7);
+    if (lv->kernel_in % 2 == 0 || lv->kernel_out % 2 == 0)
+        config_fail(m, "conv_in_kernel %lld, conv_out_kernel %lld: expected odd numbers",
+                    (long long)lv->kernel_in, (long long)lv->kernel_out);
     u->center_input = config_bool(m, "center_input_sample", false);
     u->time_channels = lv->channels[0];
     u->time_dim = config_int(m, "time_embedding_dim", 4 * lv->channels[0], 1, 1 << 20);

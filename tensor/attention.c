@@ -11,10 +11,12 @@
 #include <assert.h>
 #include <math.h>
 #include <omp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define QUERIES 64
 #define GRAIN ((int64_t)1 << 20) /* multiply-adds per thread that are worth waking it */
+#define LONG 1000                /* that many of them: about a second */
 #define NO_WINDOW INT64_MAX
 
 /* One head of n queries starting at query `first`. ld*: distance between rows. */
@@ -74,8 +76,15 @@ static Tensor masked(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, i
     ArenaMark mark = scope_begin(ctx);
     real *scratch = scratch_reals(ctx, (size_t)(threads * QUERIES * longest));
     if (!scratch) return (Tensor){0};
+    /* A large map's attention takes long enough that Ctrl-C should not wait for it; only the thread
+     * that made the call may ask. */
+    const bool asks = worth > LONG;
+    atomic_bool stop = false;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t task = 0; task < tasks; task++) {
+        if (atomic_load(&stop)) continue;
+        if (asks && omp_get_thread_num() == 0 && poll_cancelled(ctx, "attention"))
+            atomic_store(&stop, true);
         const int64_t b = task / (heads * tiles), h = task / tiles % heads;
         const int64_t first = task % tiles * QUERIES;
         const int64_t n = Lq - first < QUERIES ? Lq - first : QUERIES;
@@ -85,7 +94,7 @@ static Tensor masked(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, i
                width, mask, window);
     }
     arena_release(&ctx->arena, mark);
-    return y;
+    return ctx->error.set ? (Tensor){0} : y;
 }
 
 Tensor attention(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,

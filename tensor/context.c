@@ -114,11 +114,14 @@ static bool all_finite(const real *x, int64_t n) {
     return !bad;
 }
 
+bool poll_cancelled(Context *ctx, const char *where) {
+    if (!ctx->error.set && ctx->cancelled && ctx->cancelled(ctx->cancelled_self))
+        fail(&ctx->error, "cancelled at %s", where);
+    return ctx->error.set;
+}
+
 static void show(Context *ctx, Tensor x, bool is_map, const char *name) {
-    if (ctx->cancelled && ctx->cancelled(ctx->cancelled_self)) {
-        fail(&ctx->error, "cancelled at %s", name);
-        return;
-    }
+    if (poll_cancelled(ctx, name)) return;
     if (!all_finite(x.data, tensor_numel(x))) {
         fail(&ctx->error, "%s: a value is not finite (NaN or infinity), so the run stops here",
              name);

@@ -66,7 +66,7 @@ Tensor conv2d(Context *ctx, Tensor x, const Weight *w, const Weight *b, Conv2d o
     real *patches = scratch_reals(ctx, (size_t)(strip * patch));
     real *zeros = scratch_reals(ctx, (size_t)C);
     if (zeros) memset(zeros, 0, (size_t)C * sizeof(real));
-    for (int64_t first = 0; first < pixels && !ctx->error.set; first += strip) {
+    for (int64_t first = 0; first < pixels && !poll_cancelled(ctx, "conv2d"); first += strip) {
         const int64_t count = least(strip, pixels - first);
         const int threads = parallel_threads(ctx, count * patch / GRAIN);
 #pragma omp parallel for num_threads(threads)

@@ -2,7 +2,8 @@
  * torch.nn.functional.interpolate(mode="nearest"), x [B, H, W, C] -> [B, H', W', C]
  *
  * torch multiplies i by the float32 ratio H / H' before it takes the floor; this is the exact integer
- * quotient. The two agree wherever H' is a multiple of H, as in every U-Net and VAE. */
+ * quotient. The two agree for H' = 2 H and for the odd skip sizes of a U-Net, 2 H - 1 and 2 H + 1, where
+ * no quotient but the first is whole. */
 #include "tensor/tensor.h"
 
 #include <assert.h>

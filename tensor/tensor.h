@@ -115,6 +115,9 @@ void weight_read(const Weight *w, int64_t first, int64_t n, real *out);
 __attribute__((format(printf, 3, 4)))
 #endif
 void observe(Context *ctx, Tensor x, const char *name, ...);
+/* Asks `cancelled`; true if the run is to stop, or has failed already: `where` is then in the message.
+ * For loops that take long between two names. */
+bool poll_cancelled(Context *ctx, const char *where);
 /* The same for a single number, shown with no dimensions. */
 void observe_scalar(Context *ctx, double x, const char *name);
 /* The same for each element b of a batch, as ctx->prefix[b] + name. [B, H, W, C] is shown as maps
