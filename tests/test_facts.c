@@ -193,6 +193,42 @@ static void h_scale_zero_is_no_noise(void **state) {
     assert_true(largest(noisy.data, quiet.data, tensor_numel(quiet)) > 1e-3);
 }
 
+typedef struct Draws {
+    real *eps; /* [T, numel], block by block */
+    int64_t T, numel, seen;
+} Draws;
+
+static void keep_eps(void *self, const char *name, const real *data, int ndim, const int64_t *dim) {
+    Draws *d = self;
+    if (strncmp(name, "alg1/eps.", 9) != 0) return;
+    int64_t n = 1, t = atoll(name + 9);
+    for (int i = 0; i < ndim; i++) n *= dim[i];
+    assert_int_equal(n, d->numel);
+    assert_int_equal(t, d->T - d->seen); /* T .. 1 */
+    memcpy(d->eps + d->seen++ * n, data, (size_t)n * sizeof(real));
+}
+
+/* Blocks that take no part draw too: eps_t is the same, whichever blocks do. */
+static void eps_does_not_depend_on_blocks(void **state) {
+    World *w = *state;
+    const int64_t T = w->pack.llm->T, n = count(w) * w->pack.llm->D;
+    const char *const blocks[] = {"blocks=[0,2]", "blocks=[1,1]", "blocks=[2,2]"};
+    real *all[3];
+    assert_int_equal(T, 3);
+    for (int i = 0; i < 3; i++) {
+        Draws d = {calloc((size_t)(T * n), sizeof(real)), T, n, 0};
+        Observer observer = {keep_eps, &d};
+        w->ctx.observer = &observer;
+        ENCODING(w, count(w), blocks[i]);
+        w->ctx.observer = NULL;
+        assert_int_equal(d.seen, T);
+        all[i] = d.eps;
+    }
+    for (int i = 1; i < 3; i++) assert_memory_equal(all[0], all[i], (size_t)(T * n) * sizeof(real));
+    assert_memory_not_equal(all[0], all[0] + n, (size_t)n * sizeof(real));
+    for (int i = 0; i < 3; i++) free(all[i]);
+}
+
 static void rms_makes_every_token_as_long(void **state) {
     World *w = *state;
     Settings s = settings_default();
@@ -268,6 +304,7 @@ int main(void) {
         FACT(blocks_add_up),
         FACT(zeros_and_embedding_differ_by_the_embedding),
         FACT(h_scale_zero_is_no_noise),
+        FACT(eps_does_not_depend_on_blocks),
         FACT(rms_makes_every_token_as_long),
         FACT(a_fresh_blend_is_the_original),
         FACT(shared_output_is_own_output_with_one_projection),

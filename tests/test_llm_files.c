@@ -1,5 +1,6 @@
 /* Directories of the families llama and mistral: configs of old and new transformers that load, those
  * that are refused, and with which words; and an adapter for such a model. */
+#include "tests/edited_model.h"
 #include "tests/scratch.h"
 
 #include "ref/pipeline.h"
@@ -80,6 +81,41 @@ static void rotary_numbers(void **state) {
     refused("llama_grouped", "\"hidden_act\"",
             "\"rope_scaling\": {\"type\": \"default\"}, \"hidden_act\"",
             "rope_scaling and rope_parameters are both there: one of them must go");
+}
+
+/* int(head_dim * partial_rotary_factor), as upstream has it: the fraction is dropped. */
+static void a_part_of_a_feature_is_not_rotated(void **state) {
+    (void)state;
+    static const struct {
+        const char *partial;
+        int64_t rotary; /* of 16; 0: refused */
+    } cases[] = {{"0.25", 4}, {"0.27", 4}, {"0.3", 4},   {"0.36", 0},
+                 {"0.4", 6},  {"0.42", 6}, {"0.124", 0}, {"0.99", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Error err = {0};
+        char rope[128];
+        snprintf(rope, sizeof rope,
+                 "{\"rope_type\": \"default\", \"rope_theta\": 700, "
+                 "\"partial_rotary_factor\": %s}",
+                 cases[i].partial);
+        EditedModel e = edited_model("golden/data/phi_qk_layernorm", NULL, "rope_parameters", rope);
+        Llm *llm = llm_load(e.dir, &err);
+        if (cases[i].rotary) {
+            if (!llm) fail_msg("%s: %s", cases[i].partial, err.message);
+            assert_int_equal(llm->head_dim, 16);
+            assert_int_equal(llm->rotary, cases[i].rotary);
+        } else {
+            char message[160];
+            snprintf(message, sizeof message,
+                     "@/config.json: partial_rotary_factor %s rotates %d of 16 features; expected "
+                     "an even number from 2 on",
+                     cases[i].partial, (int)(16 * atof(cases[i].partial)));
+            assert_null(llm);
+            assert_says(&e, &err, message);
+        }
+        llm_free(llm);
+        edited_model_remove(&e);
+    }
 }
 
 static void heads(void **state) {
@@ -224,6 +260,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_rotary_kinds),
         cmocka_unit_test(rotary_numbers),
+        cmocka_unit_test(a_part_of_a_feature_is_not_rotated),
         cmocka_unit_test(heads),
         cmocka_unit_test(what_the_classes_do_not_have),
         cmocka_unit_test(tensors_that_do_not_fit),

@@ -4,6 +4,7 @@
 
 #include "ref/pipeline.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -193,8 +194,142 @@ static void observing_changes_nothing(void **state) {
     assert_true(seen > 200);
     assert_memory_equal(pictures[0].rgb, pictures[1].rgb,
                         (size_t)(pictures[0].width * pictures[0].height * 3));
+    const int64_t *dim = pictures[0].latent_dim;
+    assert_memory_equal(dim, pictures[1].latent_dim, sizeof pictures[0].latent_dim);
+    assert_memory_equal(pictures[0].latents, pictures[1].latents,
+                        (size_t)(dim[0] * dim[1] * dim[2]) * sizeof(real));
     picture_free(&pictures[0]);
     picture_free(&pictures[1]);
+}
+
+/* ---- what the walk does, by the names it gives ---------------------------------------------------- */
+
+enum { KEPT = 3 };
+
+/* Keeps the activations of those names and counts the names that begin so. */
+typedef struct Kept {
+    const char *name[KEPT], *counted[2];
+    real *data[KEPT];
+    int64_t numel[KEPT];
+    size_t count;
+} Kept;
+
+static void keep(void *self, const char *name, const real *data, int ndim, const int64_t *dim) {
+    Kept *k = self;
+    int64_t n = 1;
+    for (int i = 0; i < ndim; i++) n *= dim[i];
+    for (int i = 0; i < 2; i++)
+        k->count += k->counted[i] && strncmp(name, k->counted[i], strlen(k->counted[i])) == 0;
+    for (int i = 0; i < KEPT; i++) {
+        if (!k->name[i] || strcmp(name, k->name[i]) != 0) continue;
+        assert_null(k->data[i]); /* once */
+        k->data[i] = malloc((size_t)n * sizeof(real));
+        assert_non_null(k->data[i]);
+        memcpy(k->data[i], data, (size_t)n * sizeof(real));
+        k->numel[i] = n;
+    }
+}
+
+static void kept_free(Kept *k) {
+    for (int i = 0; i < KEPT; i++) free(k->data[i]);
+}
+
+/* The walk of `r` on the micro pack with what its names keep. */
+static void keep_from(const Pack *pack, const Request *r, Kept *k) {
+    Observer observer = {keep, k};
+    Context ctx = {.observer = &observer};
+    Picture picture;
+    generate(&ctx, pack, r, &picture);
+    assert_context_ok(&ctx);
+    for (int i = 0; i < KEPT; i++)
+        if (k->name[i] && !k->data[i]) fail_msg("%s: not produced", k->name[i]);
+    picture_free(&picture);
+    context_free(&ctx);
+}
+
+static void open_micro(Pack *pack) {
+    Error err = {0};
+    pack_open(pack, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &err);
+    if (err.set) fail_msg("%s", err.message);
+}
+
+/* The stream of the latents goes on where it would if they had been drawn. */
+static void given_latents_do_not_move_the_samplers_noise(void **state) {
+    (void)state;
+    Pack pack;
+    open_micro(&pack);
+    Request r = request_default(&pack);
+    r.steps = 2;
+    r.eta = 1;
+    Kept drawn = {.name = {"latents/0", "sampler/noise.0", "sampler/noise.1"}}, given = drawn;
+    keep_from(&pack, &r, &drawn);
+    const size_t n = (size_t)drawn.numel[0];
+    real *latents = calloc(n, sizeof *latents);
+    assert_non_null(latents);
+    for (size_t i = 0; i < n; i++) latents[i] = (real)(i % 7) / 4 - (real)0.5;
+    r.init_latents = latents;
+    keep_from(&pack, &r, &given);
+    assert_memory_equal(given.data[0], latents, n * sizeof(real));
+    assert_memory_not_equal(drawn.data[0], latents, n * sizeof(real));
+    for (int i = 1; i < KEPT; i++) {
+        assert_int_equal(given.numel[i], n);
+        assert_memory_equal(given.data[i], drawn.data[i], n * sizeof(real));
+        assert_memory_not_equal(drawn.data[i], drawn.data[0], n * sizeof(real));
+    }
+    free(latents);
+    kept_free(&drawn);
+    kept_free(&given);
+    pack_close(&pack);
+}
+
+/* eps = eps_uncond + s (eps_cond - eps_uncond) for every s but 1, below it as above. */
+static void guidance_at_any_scale(void **state) {
+    (void)state;
+    static const double scales[] = {0.5, 0, -1, 0.999, 7.5};
+    Pack pack;
+    open_micro(&pack);
+    for (size_t k = 0; k < sizeof scales / sizeof scales[0]; k++) {
+        Request r = request_default(&pack);
+        r.prompt = "a red circle";
+        r.prompt_length = strlen(r.prompt);
+        r.steps = 1;
+        r.cfg_scale = scales[k];
+        Kept seen = {.name = {"unet/0/eps", "unet/0/cond/eps", "unet/0/uncond/eps"},
+                     .counted = {"uncond/", "unet/0/uncond/"}};
+        keep_from(&pack, &r, &seen);
+        assert_true(seen.count > 20);
+        double apart = 0, largest = 0, error = 0;
+        for (int64_t i = 0; i < seen.numel[0]; i++) {
+            const double c = (double)seen.data[1][i], u = (double)seen.data[2][i];
+            apart = fmax(apart, fabs(c - u));
+            largest = fmax(largest, fabs(u) + fabs(scales[k]) * (fabs(c) + fabs(u)));
+            error = fmax(error, fabs((double)seen.data[0][i] - (u + scales[k] * (c - u))));
+        }
+        assert_int_equal(seen.numel[0], seen.numel[1]);
+        assert_int_equal(seen.numel[0], seen.numel[2]);
+        assert_true(apart > 1e-3);
+        if (!(error <= 4 * (double)REAL_EPSILON * largest))
+            fail_msg("scale %g: off by %g of %g", scales[k], error, largest);
+        kept_free(&seen);
+    }
+    pack_close(&pack);
+}
+
+static void no_guidance_at_scale_one(void **state) {
+    (void)state;
+    Pack pack;
+    open_micro(&pack);
+    Request r = request_default(&pack);
+    r.steps = 1;
+    r.cfg_scale = 1;
+    Kept seen = {.name = {"unet/0/eps", "unet/0/cond/eps"},
+                 .counted = {"uncond/", "unet/0/uncond/"}};
+    keep_from(&pack, &r, &seen);
+    assert_int_equal(seen.count, 0);
+    assert_int_equal(seen.numel[0], seen.numel[1]);
+    assert_memory_equal(seen.data[0], seen.data[1], (size_t)seen.numel[0] * sizeof(real));
+    kept_free(&seen);
+    pack_close(&pack);
 }
 
 static bool cancel_after(void *self) { return --*(int *)self < 0; }
@@ -254,10 +389,15 @@ int main(void) {
                                "image_inpaint",
                                "image_inpaint_part",
                                "image_inpaint_eta"};
-    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 4 };
+    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 7 };
     struct CMUnitTest tests[CASES + OTHERS] = {
-        cmocka_unit_test(demo_equals_pytorch), cmocka_unit_test(same_bytes_at_any_thread_count),
-        cmocka_unit_test(observing_changes_nothing), cmocka_unit_test(cancelled_anywhere)};
+        cmocka_unit_test(demo_equals_pytorch),
+        cmocka_unit_test(same_bytes_at_any_thread_count),
+        cmocka_unit_test(observing_changes_nothing),
+        cmocka_unit_test(cancelled_anywhere),
+        cmocka_unit_test(given_latents_do_not_move_the_samplers_noise),
+        cmocka_unit_test(guidance_at_any_scale),
+        cmocka_unit_test(no_guidance_at_scale_one)};
     static char names[CASES][48];
     for (size_t i = 0; i < CASES; i++) {
         snprintf(names[i], sizeof names[i], "picture, %.31s", cases[i]);

@@ -306,6 +306,34 @@ static void names_and_classes(void **state) {
     assert_int_equal(sampler_of_name(""), SAMPLER_KINDS);
 }
 
+/* abar 0 and eta 1: what is left for the direction is 0 but for rounding, on either side of it. */
+static void no_root_of_less_than_nothing(void **state) {
+    (void)state;
+    for (int64_t steps = 1; steps <= 60; steps++) {
+        Context ctx = {0};
+        Schedule *schedule = load("zero_snr", &ctx.error);
+        assert_context_ok(&ctx);
+        Sampler *s = sampler_new(schedule, SAMPLER_DDIM, steps, 1, &ctx.error);
+        assert_context_ok(&ctx);
+        assert_true(sampler_timestep(s, 0) == 999);
+        Tensor x = TENSOR_NEW(&ctx, 1, 1, 1, 4), m = scale(&ctx, x, 1), z = scale(&ctx, x, 1);
+        Rng rng = rng_seed((uint64_t)steps);
+        rng_normal(&rng, x.data, 4);
+        for (int64_t i = 0; i < sampler_evaluations(s); i++) {
+            rng_normal(&rng, m.data, 4);
+            rng_normal(&rng, z.data, 4);
+            x = sampler_step(&ctx, s, i, m, x, z);
+            assert_context_ok(&ctx);
+            for (int64_t k = 0; k < 4; k++)
+                if (!isfinite((double)x.data[k]))
+                    fail_msg("%d steps: step %d gives %g", (int)steps, (int)i, (double)x.data[k]);
+        }
+        sampler_free(s);
+        schedule_free(schedule);
+        context_free(&ctx);
+    }
+}
+
 /* One test for each case that the golden's metadata name, so that none is forgotten here. */
 int main(void) {
     enum { MAX_TESTS = 400, CASES = 170, COUNTS = 14 };
@@ -315,8 +343,9 @@ int main(void) {
         cmocka_unit_test(numbers_of_steps_that_are_refused),
         cmocka_unit_test(strengths_that_are_refused),
         cmocka_unit_test(names_and_classes),
+        cmocka_unit_test(no_root_of_less_than_nothing),
     };
-    size_t n = 5, found = 0, counts = 0;
+    size_t n = 6, found = 0, counts = 0;
     Error err = {0};
     Safetensors *f = safetensors_open("golden/data/samplers.safetensors", &err);
     for (size_t i = 0; f && i < safetensors_metadata_count(f); i++) {
