@@ -404,6 +404,34 @@ static void library_draw(const char *what, Error *err, uint64_t *digest) {
     llmdiff_result_free(r);
 }
 
+static int see_result(void *user, int64_t done, int64_t of, const llmdiff_result *r) {
+    (void)done, (void)of;
+    mix(user, llmdiff_rgb(r), (size_t)(llmdiff_width(r) * llmdiff_height(r) * 3));
+    return 0;
+}
+
+/* From a PNG, where another one says so, by every file and callback that drawing by noise has not. */
+static void library_retouch(const char *what, Error *err, uint64_t *digest) {
+    llmdiff_request q;
+    llmdiff_result *r = NULL;
+    llmdiff_error e;
+    (void)what;
+    llmdiff_request_default(&q, sizeof q);
+    q.prompt = "a square";
+    q.threads = 1;
+    q.sampling_method = "pndm";
+    q.width = q.height = 4 * shared.vae->factor;
+    q.steps = 4;
+    q.init_image_file = scratch("in/t.png");
+    q.mask_file = scratch("in/t.png");
+    q.preview_every = 1;
+    q.preview = see_result;
+    q.user = digest;
+    if (well(llmdiff_generate(library_pack, &q, &r, &e), &e, err))
+        mix(digest, llmdiff_rgb(r), (size_t)(llmdiff_width(r) * llmdiff_height(r) * 3));
+    llmdiff_result_free(r);
+}
+
 static void library_describe(const char *what, Error *err, uint64_t *digest) {
     char *found;
     llmdiff_error e;
@@ -871,6 +899,7 @@ int main(void) {
         {"llmdiff_open", library_open, NULL},
         {"llmdiff_encode", library_encode, NULL},
         {"llmdiff_generate", library_draw, NULL},
+        {"llmdiff_generate, retouching", library_retouch, NULL},
         {"llmdiff_describe, a pack", library_describe, "golden/micro"},
         {"llmdiff_describe, the U-Net", library_describe, "golden/micro/unet"},
         {"llmdiff_describe, files", library_describe_files, NULL},
