@@ -419,9 +419,9 @@ static void library_retouch(const char *what, Error *err, uint64_t *digest) {
     llmdiff_request_default(&q, sizeof q);
     q.prompt = "a square";
     q.threads = 1;
-    q.sampling_method = "pndm";
-    q.width = q.height = 4 * shared.vae->factor;
-    q.steps = 4;
+    q.sampling_method = "dpm++2m";
+    q.width = q.height = shared.vae->factor;
+    q.steps = 2;
     q.init_image_file = scratch("in/t.png");
     q.mask_file = scratch("in/t.png");
     q.preview_every = 1;
