@@ -32,6 +32,10 @@ BASE = dict(vocab_size=VOCABULARY, num_hidden_layers=2, hidden_size=32, intermed
             num_attention_heads=4, max_position_embeddings=128, bos_token_id=1, eos_token_id=2)
 
 
+UPSTREAM = dict(vocab_size=99, intermediate_size=37, num_key_value_heads=2, hidden_act="gelu",
+                max_position_embeddings=512)
+
+
 def rope(kind, theta, **more):
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta} | more}
 
@@ -53,6 +57,9 @@ MODELS = {  # class, config, stored type
                                        sliding_window=5), torch.bfloat16),
     "mistral_none": ("mistral", dict(num_key_value_heads=2, sliding_window=None, head_dim=16,
                                      **rope("default", 1e6)), torch.float16),
+    # The configs of transformers' own tests (CausalLMModelTester, hf-internal-testing).
+    "llama_upstream": ("llama", UPSTREAM, torch.float16),
+    "mistral_upstream": ("mistral", UPSTREAM, torch.float16),
 }
 CASES = {  # model, number of tokens
     "plain": ("llama_plain", 12),
@@ -72,6 +79,8 @@ CASES = {  # model, number of tokens
     "window_exact": ("mistral_window", 5),
     "window_tiles": ("mistral_window", 100),
     "no_window": ("mistral_none", 17),
+    "llama_upstream": ("llama_upstream", 7),
+    "mistral_upstream": ("mistral_upstream", 7),
 }
 
 

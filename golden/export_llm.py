@@ -102,6 +102,10 @@ CASES = {  # config, stored type
     "full_rotary_gelu": (dict(intermediate_size=64, num_attention_heads=4, hidden_act="gelu",
                               rope_parameters={"rope_type": "default", "rope_theta": 500.0,
                                                "partial_rotary_factor": 1.0}), torch.float16),
+    # The config of transformers' own tests (PhiModelTester, hf-internal-testing).
+    "upstream": (dict(vocab_size=99, hidden_size=32, intermediate_size=37, num_attention_heads=4,
+                      hidden_act="gelu", max_position_embeddings=512, bos_token_id=98,
+                      eos_token_id=98), torch.float16),
 }
 
 
@@ -130,7 +134,7 @@ def phi_cases():
     golden = Golden("llm_phi")
     for name, (config, stored) in CASES.items():
         directory = DATA / f"phi_{name}"
-        llm = PhiForCausalLM(PhiConfig(**PHI, **config))
+        llm = PhiForCausalLM(PhiConfig(**(PHI | config)))
         randomize(llm, generator("phi", name))
         llm.to(stored).save_pretrained(directory)
         (directory / "generation_config.json").unlink()

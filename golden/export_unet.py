@@ -162,6 +162,18 @@ MODELS = {
         norm_num_groups=4,
         cross_attention_dim=10,
     ),
+    "upstream": model(
+        "the config of diffusers' own pipeline tests (hf-internal-testing/tiny-stable-diffusion)",
+        torch.float16,
+        {"full": run(8, 8, 5, 1), "odd": run(5, 8, 77, 999, brief=True)},
+        sample_size=32,
+        layers_per_block=1,
+        block_out_channels=(4, 8),
+        down_block_types=(DOWN, CROSS_DOWN),
+        up_block_types=(CROSS_UP, UP),
+        cross_attention_dim=32,
+        norm_num_groups=2,
+    ),
     "no_mid": model(
         "as the distilled BK-SDM-Tiny: no mid block, cross-attention on the last level",
         torch.bfloat16,

@@ -103,6 +103,15 @@ MODELS = {
         block_out_channels=(12, 8),
         norm_num_groups=4,
     ),
+    "upstream": model(
+        "the config of diffusers' own pipeline tests (hf-internal-testing/tiny-stable-diffusion)",
+        torch.float16,
+        2,
+        decode=(4, 3),
+        encode=(8, 6),
+        block_out_channels=(4, 8),
+        norm_num_groups=2,
+    ),
     "one_level": model(
         "one level: no sampler; more layers",
         torch.float32,

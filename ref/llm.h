@@ -48,7 +48,7 @@ typedef struct Llm {
     int64_t window; /* keys a query sees, its own included; 0: all before it. mistral */
     int64_t rotary; /* features of each head that are rotated */
     double rope_theta, rope_factor, norm_eps;
-    bool gelu_erf;            /* phi: hidden_act "gelu" in place of "gelu_new" */
+    bool gelu_erf;            /* hidden_act "gelu" in place of phi's "gelu_new" or llama's "silu" */
     bool qk_norm;             /* phi: qk_layernorm */
     bool attn_bias, mlp_bias; /* llama: attention_bias, mlp_bias */
     const Weight *embedding;  /* [vocabulary, D] */

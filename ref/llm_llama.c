@@ -3,7 +3,7 @@
  * A llama block (transformers LlamaDecoderLayer, MistralDecoderLayer) runs its MLP after its
  * attention, each under a norm of its own:
  *     h = RMSNorm(x);   a = x + W_o Attention(h);   F(x) = a + MLP(RMSNorm(a))
- *     MLP(h) = W_down (silu(W_gate h) * W_up h)
+ *     MLP(h) = W_down (act(W_gate h) * W_up h),  act: silu, or gelu by hidden_act
  * so the residual branch, which is the score, is
  *     S = W_o Attention(h) + MLP(RMSNorm(x + W_o Attention(h)))
  * The MLP reads what the attention gave, so that, unlike phi's, it does not cancel from
@@ -42,10 +42,11 @@ static Tensor own_heads(Context *ctx, const Llm *llm, Tensor v) {
     return scope_end(ctx, mark, TENSOR_VIEW(y, N, width));
 }
 
-/* W_down (silu(W_gate h) * W_up h). h [N, D] -> [N, D] */
-static Tensor mlp(Context *ctx, const LlmBlock *b, Tensor h) {
+/* W_down (act(W_gate h) * W_up h). h [N, D] -> [N, D] */
+static Tensor mlp(Context *ctx, const Llm *llm, const LlmBlock *b, Tensor h) {
     ArenaMark mark = scope_begin(ctx);
-    Tensor gate = silu(ctx, linear(ctx, h, b->gate_w, b->gate_b));
+    Tensor gate = linear(ctx, h, b->gate_w, b->gate_b);
+    gate = llm->gelu_erf ? gelu(ctx, gate) : silu(ctx, gate);
     Tensor y = mul(ctx, gate, linear(ctx, h, b->up_w, b->up_b));
     return scope_end(ctx, mark, linear(ctx, y, b->down_w, b->down_b));
 }
@@ -56,7 +57,7 @@ static Tensor residual_branch(Context *ctx, const Llm *llm, const LlmBlock *b, T
     ArenaMark mark = scope_begin(ctx);
     Tensor attended = linear(ctx, heads, b->out_w, b->out_b);
     Tensor a = add(ctx, x, attended);
-    Tensor m = mlp(ctx, b, rms_norm(ctx, a, b->mlp_norm_w, llm->norm_eps));
+    Tensor m = mlp(ctx, llm, b, rms_norm(ctx, a, b->mlp_norm_w, llm->norm_eps));
     return scope_end(ctx, mark, add(ctx, attended, m));
 }
 
@@ -163,7 +164,10 @@ static void read_common(Llm *llm) {
         config_fail(m, "head_dim %lld: expected an even number", (long long)llm->head_dim);
     if (!(llm->norm_eps >= 0)) config_fail(m, "rms_norm_eps: expected a number from 0 on");
     llm->rotary = llm->head_dim;
-    config_only_string(m, "hidden_act", "silu");
+    const char *act = config_string(m, "hidden_act", "silu");
+    llm->gelu_erf = strcmp(act, "gelu") == 0;
+    if (!llm->gelu_erf && strcmp(act, "silu") != 0)
+        config_fail(m, "hidden_act: expected \"silu\" or \"gelu\", found \"%s\"", act);
     read_rope(llm);
 }
 

@@ -137,7 +137,9 @@ static void read_config(Unet *u, Levels *lv) {
             config_fail(m,
                         "block_out_channels[%d] = %lld is not a multiple of norm_num_groups %lld",
                         i, (long long)lv->channels[i], (long long)u->norm.groups);
-        if (lv->heads[i] < 1 || lv->channels[i] % lv->heads[i])
+        const bool attends = lv->down_attention[i] || lv->up_attention[levels - 1 - i] ||
+                             (i + 1 == levels && lv->mid_resnets == 2);
+        if (attends && (lv->heads[i] < 1 || lv->channels[i] % lv->heads[i]))
             config_fail(m, "attention_head_dim[%d] = %lld (heads) does not divide %lld channels", i,
                         (long long)lv->heads[i], (long long)lv->channels[i]);
         if (lv->layers[i] < 1 || lv->layers[i] >= UNET_MAX_LAYERS)

@@ -286,6 +286,7 @@ int main(void) {
         {"open_clip", "skip_1", 1, 1}, {"open_clip", "skip_2", 2, 1}, {"eps", "padded", 0, 8},
         {"eps", "short", 0, 8},        {"eps", "skip_0", 0, 1},       {"eps", "skip_1", 1, 1},
         {"eps", "skip_2", 2, 1},       {"old", "padded", 0, 8},       {"old", "short", 0, 8},
+        {"upstream", "padded", 0, 17}, {"upstream", "short", 0, 17},  {"upstream", "skip_4", 4, 1},
         {"old", "skip_0", 0, 1},       {"old", "skip_1", 1, 1},       {"old", "skip_2", 2, 1},
     };
     static char whole[] = "whole", skip[] = "skip", skip_all[] = "skip_all",

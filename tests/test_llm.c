@@ -240,11 +240,12 @@ int main(void) {
                               "h_scale",
                               "last_blocks_difference",
                               "one_block"};
-    static char phi[][32] = {"gqa", "qk_layernorm", "full_rotary_gelu"};
-    static char llama[][32] = {"plain",        "tokens1",  "tokens2", "tokens100",   "grouped",
-                               "head_dim",     "biases",   "tied",    "bare",        "linear",
-                               "linear_old",   "dynamic",  "window",  "window_wide", "window_exact",
-                               "window_tiles", "no_window"};
+    static char phi[][32] = {"gqa", "qk_layernorm", "full_rotary_gelu", "upstream"};
+    static char llama[][32] = {"plain",     "tokens1",        "tokens2",         "tokens100",
+                               "grouped",   "head_dim",       "biases",          "tied",
+                               "bare",      "linear",         "linear_old",      "dynamic",
+                               "window",    "window_wide",    "window_exact",    "window_tiles",
+                               "no_window", "llama_upstream", "mistral_upstream"};
     static char llama_runs[][32] = {"alg1_quiet", "alg1_noise"};
     static const struct {
         char (*name)[32];

@@ -133,8 +133,8 @@ static void heads(void **state) {
 static void what_the_classes_do_not_have(void **state) {
     (void)state;
 #define UNKNOWN "1 key is not known, so what it asks can't be followed: "
-    refused("llama_plain", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"",
-            "hidden_act: expected \"silu\" (nothing else is supported), found \"gelu\"");
+    refused("llama_plain", "\"hidden_act\": \"silu\"", "\"hidden_act\": \"relu\"",
+            "hidden_act: expected \"silu\" or \"gelu\", found \"relu\"");
     refused("mistral_window", "\"hidden_act\"", "\"attention_bias\": true, \"hidden_act\"",
             UNKNOWN "attention_bias");
     refused("llama_plain", "\"hidden_act\"", "\"sliding_window\": 8, \"hidden_act\"",

@@ -1,4 +1,4 @@
-/* The U-Net against diffusers UNet2DConditionModel: six models, fourteen runs, every named
+/* The U-Net against diffusers UNet2DConditionModel: seven models, sixteen runs, every named
  * activation (golden/export_unet.py says what each is for). */
 #include "tests/check.h"
 
@@ -159,7 +159,9 @@ int main(void) {
                          {"unmirrored", "full"},
                          {"unmirrored", "even"},
                          {"no_mid", "full"},
-                         {"no_mid", "odd"}};
+                         {"no_mid", "odd"},
+                         {"upstream", "full"},
+                         {"upstream", "odd"}};
     enum { RUNS = sizeof runs / sizeof runs[0] };
     struct CMUnitTest tests[RUNS + 2] = {cmocka_unit_test(batch_elements_are_independent),
                                          cmocka_unit_test(same_bytes_at_any_thread_count)};

@@ -174,7 +174,7 @@ static void a_picture_smaller_than_a_latent_is_refused(void **state) {
 }
 
 int main(void) {
-    static char models[][16] = {"sd", "plain", "old", "one_level"};
+    static char models[][16] = {"sd", "plain", "old", "one_level", "upstream"};
     const struct CMUnitTest tests[] = {
         {"decoding, sd: Stable Diffusion in miniature", decoding_equals_upstream, NULL, NULL,
          models[0]},
@@ -190,6 +190,8 @@ int main(void) {
          models[2]},
         {"encoding, one_level: log-variances beyond both clamps", encoding_equals_upstream, NULL,
          NULL, models[3]},
+        {"decoding, upstream's own test config", decoding_equals_upstream, NULL, NULL, models[4]},
+        {"encoding, upstream's own test config", encoding_equals_upstream, NULL, NULL, models[4]},
         cmocka_unit_test(a_decoder_alone_draws_and_reads_nothing),
         cmocka_unit_test(half_an_encoder_is_refused),
         cmocka_unit_test(configs_that_do_not_fit_the_encoder_are_refused),
