@@ -46,7 +46,10 @@ CONFIG = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": 
 
 
 def train(path):
-    """With Llama's settings, and as in Llama's model the runs of spaces get the lowest score."""
+    """With Llama's settings, and as in Llama's model the runs of spaces get the lowest score. Frozen
+    once it is there: the trainer stores the name of a temporary file in it."""
+    if path.exists():
+        return
     text = captions(random.Random("sentencepiece training"), 400) + SENTENCES[:14] + CODE * 3
     lines = [line.replace("\t", "    ") for t in text for line in t.split("\n") if line]
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +119,7 @@ def put(g, name, encode, decode, texts, size):
 
 
 def main():
-    for name in ("spm_model", "spm_json", "spm_mistral"):
+    for name in ("spm_json", "spm_mistral"):
         shutil.rmtree(OUT / name, ignore_errors=True)
     train(OUT / "spm_model/tokenizer.model")
     sp, vocab, merges = read(OUT / "spm_model/tokenizer.model")

