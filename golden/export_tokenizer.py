@@ -214,7 +214,8 @@ def put_classes(g):
 
 
 def main():
-    shutil.rmtree(OUT, ignore_errors=True)
+    for name in ("own", "own_older", "own_text", "odd"):
+        shutil.rmtree(OUT / name, ignore_errors=True)
     vocab, merges = train()
     write_own(vocab, merges)
     write_odd(vocab, merges)
