@@ -49,7 +49,7 @@ endif
 override LDFLAGS += -fopenmp
 LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lm
 
-LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c))
+LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/yardstick/*.c))
 CLI   = $(wildcard ref/cli.c ref/cli_*.c)
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 OBJ   = $(LIB:%.c=$(BUILD)/%.o)
@@ -168,4 +168,4 @@ clean:
 
 .PHONY: all report test test-programs deps demo golden lib install uninstall format format-check clean
 
--include $(wildcard $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
