@@ -35,7 +35,7 @@ typedef struct Options {
     double cfg_scale, eta;
     const char *sampling_method; /* NULL: the pack's */
     const char *output, *init_latents, *save_latents, *noise, *conditioner, *text_encoder,
-        *tokenizer, *init_image, *mask;
+        *tokenizer, *init_image, *mask, *force;
     int64_t clip_skip, preview_every;
     double strength;
     const char *path; /* the argument of info and help that is not an option */

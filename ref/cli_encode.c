@@ -14,6 +14,7 @@ static int encode_prompt(const Options *o, const llmdiff_pack *pack, const char 
     r.prompt = prompt;
     r.threads = (int)o->threads;
     r.noise_file = o->noise;
+    r.force_file = o->force;
     r.cancel = cli_cancelled;
     if (cli_seed(o->seed, &r.seed, err)) return EXIT_FAILED;
     if (llmdiff_encode(pack, &r, &result, err)) return cli_failed(err);

@@ -110,6 +110,7 @@ static int make_request(Job *job, llmdiff_error *err) {
     r->threads = (int)o->threads;
     r->init_latents_file = o->init_latents;
     r->noise_file = o->noise;
+    r->force_file = o->force;
     r->user = job;
     r->progress = on_progress;
     r->cancel = cli_cancelled;

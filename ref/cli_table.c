@@ -95,6 +95,8 @@ const Option option_table[] = {
      "every N steps the picture so far, as\noutput_step3.png"},
     {RUN, "Files", 0, "noise", TEXT(noise, "FILE"), NULL, 0, 0, NULL,
      "every random draw, under its name in a trace:\nsafetensors"},
+    {RUN, "Files", 0, "force", TEXT(force, "FILE"), NULL, 0, 0, NULL,
+     "a trace: every stage starts from its values, in\nplace of those computed"},
 
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},

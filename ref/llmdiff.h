@@ -193,6 +193,12 @@ typedef struct llmdiff_request {
     /* Sees every activation in the order of execution; it lives for the call only. Observing does
      * not change a result. */
     int (*observe)(void *user, const llmdiff_tensor *activation);
+
+    /* A safetensors file of any float type, such as a trace: right after an activation of a name in
+     * it was computed, and seen by whoever observes, the file's values take its place, so that every
+     * stage starts from the file's input. Other names stay as computed; scalars and ids are never
+     * forced. A file none of whose names occurs is an error. NULL: none. */
+    const char *force_file;
 } llmdiff_request;
 
 /* All defaults. `size` is sizeof(llmdiff_request). MISUSE if it is too small to be one. */
@@ -207,7 +213,7 @@ LLMDIFF_API llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff
 typedef struct llmdiff_result llmdiff_result;
 
 /* The prompt's text encoding c (Algorithm 1), which the result holds as "alg1/c.0" [N, D] beside "ids"
- * [N]. Reads prompt, seed, threads, noise_file, keep and the callbacks. */
+ * [N]. Reads prompt, seed, threads, noise_file, force_file, keep and the callbacks. */
 LLMDIFF_API llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *request,
                                           llmdiff_result **result, llmdiff_error *error);
 /* One picture. */

@@ -72,6 +72,7 @@ int record_fill(Record *record, const llmdiff_pack *pack, const llmdiff_request 
         add_text(record, "init_latents",
                  asked->init_latents ? "given in memory" : asked->init_latents_file, err);
     add_text(record, "noise", asked->noise_file, err);
+    add_text(record, "force", asked->force_file, err);
     add_text(record, "settings", pack->settings, err);
     add_text(record, "Software", "llmdiff " LLMDIFF_VERSION " (" REAL_NAME ")", err);
     if (!err->set) return 0;

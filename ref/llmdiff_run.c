@@ -1,4 +1,5 @@
 /* One run: the request checked, its files read, the pipeline walked and watched. See llmdiff.h. */
+#include "ref/force.h"
 #include "ref/llmdiff_private.h"
 
 #include <stdlib.h>
@@ -61,6 +62,9 @@ typedef struct Run {
     Safetensors *noise;
     real *init_latents;
     uint8_t *init_image, *mask;
+    Safetensors *force_file;
+    Force force;
+    Forcing forcing;
     Context ctx;
     const char *const *always; /* kept whatever `keep` says */
     llmdiff_result *result;
@@ -100,6 +104,24 @@ static void see(void *self, const char *name, const real *data, int ndim, const 
                         .data = data};
     for (int i = 0; i < ndim; i++) t.dim[i] = dim[i];
     show(self, &t);
+}
+
+/* Where the request asks for it: from now on the run goes on from the file's values. */
+static int begin_forcing(Run *run, Error *err) {
+    const char *path = run->asked.force_file;
+    if (!path) return 0;
+    run->force_file = safetensors_open(path, err);
+    run->force = (Force){.file = run->force_file};
+    run->forcing = (Forcing){force_from_file, &run->force};
+    run->ctx.forcing = &run->forcing;
+    return run->force_file ? 0 : -1;
+}
+
+/* A file of other names, or of another model, would otherwise pass for a forced run. */
+static void check_forced(const Run *run, Error *err) {
+    if (run->force_file && !run->force.forced)
+        fail(err, "--force %s: expected names of activations, found none that occurs in this run",
+             run->asked.force_file);
 }
 
 /* A picture on the way, as a result that lives for the callback. */
@@ -247,6 +269,7 @@ static int read_inputs(Run *run, Error *err) {
 static void run_end(Run *run) {
     context_free(&run->ctx);
     safetensors_close(run->noise);
+    safetensors_close(run->force_file);
     free(run->init_latents);
     free(run->init_image);
     free(run->mask);
@@ -266,6 +289,7 @@ static llmdiff_status conclude(Run *run, llmdiff_result **result, Error *err,
     if (run->ctx.error.set) fail(err, "%s", run->ctx.error.message);
     bool stopped = run->stopped;
     if (stopped) fail(err, "cancelled");
+    if (!err->set) check_forced(run, err);
     if (!err->set) {
         run->result->peak_bytes = run->ctx.arena.peak;
         *result = run->result;
@@ -293,7 +317,7 @@ llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *r
                         .cancelled = is_cancelled,
                         .cancelled_self = &run};
     if (a->noise_file) run.noise = safetensors_open(a->noise_file, &err);
-    if (!err.set && make_result(&run, &err) == 0) {
+    if (!err.set && begin_forcing(&run, &err) == 0 && make_result(&run, &err) == 0) {
         Noise langevin = {rng_seed(a->seed), run.noise};
         on_progress(&run, "encode", 0, 1);
         encode(&run.ctx, &pack->pack, a->prompt, strlen(a->prompt), &langevin, "");
@@ -314,7 +338,7 @@ llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *re
         run_end(&run);
         return misuse(error, &err);
     }
-    read_inputs(&run, &err);
+    if (read_inputs(&run, &err) == 0) begin_forcing(&run, &err);
     run_end(&run);
     return finished(error, &err);
 }
@@ -346,7 +370,8 @@ llmdiff_status llmdiff_generate(const llmdiff_pack *pack, const llmdiff_request 
                         .observer = a->keep || a->observe ? &observer : NULL,
                         .cancelled = is_cancelled,
                         .cancelled_self = &run};
-    if (read_inputs(&run, &err) == 0 && make_result(&run, &err) == 0 &&
+    if (read_inputs(&run, &err) == 0 && begin_forcing(&run, &err) == 0 &&
+        make_result(&run, &err) == 0 &&
         generate(&run.ctx, &pack->pack, &run.request, &run.result->picture) == 0) {
         name_latents(run.result);
         record_fill(&run.result->record, pack, a, &run.request, &err);

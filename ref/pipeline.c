@@ -23,20 +23,23 @@ static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
 /* Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C] */
 static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
                       const Prompts *p) {
+    if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
+    /* A copy: forcing `sample` changes what the U-Net is shown, not what the sampler steps from. */
+    Tensor sample = tensor_copy(ctx, latents);
     char name[MAX_BATCH][40], all[32];
     snprintf(all, sizeof all, "unet/%lld/", (long long)i);
     snprintf(name[0], sizeof name[0], "unet/%lld/cond/", (long long)i);
     snprintf(name[1], sizeof name[1], "unet/%lld/uncond/", (long long)i);
 
     ctx->prefix[0] = ctx->batch_prefix = all;
-    observe_each(ctx, latents, "sample");
+    observe_each(ctx, sample, "sample");
     snprintf(name[2], sizeof name[2], "unet/%lld/t", (long long)i);
     observe_scalar(ctx, t, name[2]);
 
     ctx->prefix[0] = name[0];
     ctx->prefix[1] = name[1];
-    Tensor both = for_each_prompt(ctx, latents, p->count);
+    Tensor both = for_each_prompt(ctx, sample, p->count);
     Tensor eps = unet_forward(ctx, unet, both, t, &p->cross);
     observe_each(ctx, eps, "eps");
     if (ctx->error.set) {
@@ -76,21 +79,25 @@ static Tensor decode(Context *ctx, const Pack *pack, const Request *r, Tensor la
                          : vae_decode(ctx, pack->vae, latents);
 }
 
-/* The latents after evaluation i as the U-Net would be shown them, decoded; nobody observes it. */
+/* The latents after evaluation i as the U-Net would be shown them, decoded; nobody observes or forces
+ * it, for its names are those of the picture itself. */
 static void preview(Context *ctx, const Pack *pack, const Request *r, const Sampler *s, int64_t i,
                     Tensor latents) {
     const int64_t done = i + 1, of = sampler_evaluations(s);
     if (!r->preview || !r->preview_every || done % r->preview_every || done == of) return;
     ArenaMark mark = scope_begin(ctx);
     const Observer *observer = ctx->observer;
+    const Forcing *forcing = ctx->forcing;
     Picture picture = {0};
     ctx->observer = NULL;
+    ctx->forcing = NULL;
     Tensor z = sampler_scale_input(ctx, s, done, latents);
     Tensor image = decode(ctx, pack, r, z);
     if (!ctx->error.set && to_picture(ctx, z, image, &picture) == 0)
         r->preview(r->preview_self, done, of, &picture);
     picture_free(&picture);
     ctx->observer = observer;
+    ctx->forcing = forcing;
     arena_release(&ctx->arena, mark);
 }
 

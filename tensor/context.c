@@ -120,6 +120,15 @@ bool poll_cancelled(Context *ctx, const char *where) {
     return ctx->error.set;
 }
 
+/* x <- what the run is to go on with. `seen`: x as it is shown, which for rows is x itself. */
+static void force(Context *ctx, Tensor x, Tensor seen, const char *name) {
+    const Forcing *f = ctx->forcing;
+    if (!f->force(f->self, name, seen.data, seen.ndim, seen.dim, &ctx->error)) return;
+    if (seen.data == x.data) return;
+    Tensor back = channels_last(ctx, seen);
+    if (back.data) memcpy(x.data, back.data, (size_t)tensor_numel(x) * sizeof(real));
+}
+
 static void show(Context *ctx, Tensor x, bool is_map, const char *name) {
     if (poll_cancelled(ctx, name)) return;
     if (!all_finite(x.data, tensor_numel(x))) {
@@ -127,10 +136,12 @@ static void show(Context *ctx, Tensor x, bool is_map, const char *name) {
              name);
         return;
     }
-    if (!ctx->observer) return;
+    if (!ctx->observer && !ctx->forcing) return;
     ArenaMark mark = scope_begin(ctx);
     Tensor seen = is_map ? channels_first(ctx, x) : x;
-    if (seen.data) ctx->observer->see(ctx->observer->self, name, seen.data, seen.ndim, seen.dim);
+    if (seen.data && ctx->observer)
+        ctx->observer->see(ctx->observer->self, name, seen.data, seen.ndim, seen.dim);
+    if (!ctx->error.set && ctx->forcing) force(ctx, x, seen, name);
     arena_release(&ctx->arena, mark);
 }
 

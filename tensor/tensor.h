@@ -64,11 +64,21 @@ typedef struct Observer {
     void *self;
 } Observer;
 
+/* Puts other values in a named activation's place, right after it was computed, checked and shown: the
+ * run goes on from them. `data` holds what was computed, in the observer's layout; `force` returns
+ * whether it wrote there, or fails with a message. Single numbers (observe_scalar) are never forced. */
+typedef struct Forcing {
+    bool (*force)(void *self, const char *name, real *data, int ndim, const int64_t *dim,
+                  Error *err);
+    void *self;
+} Forcing;
+
 typedef struct Context {
     int threads; /* 0: as OpenMP decides. Results don't depend on it. */
     Arena arena;
     Error error;                   /* sticky: set once, then every operator is a no-op */
     const Observer *observer;      /* NULL: nobody looks */
+    const Forcing *forcing;        /* NULL: every value stays as computed */
     bool (*cancelled)(void *self); /* NULL: never; polled at every named activation */
     void *cancelled_self;
     const char *prefix[MAX_BATCH]; /* "unet/3/cond/": stands before the names of element b */
@@ -110,7 +120,8 @@ real *scratch_reals(Context *ctx, size_t n);
 void weight_read(const Weight *w, int64_t first, int64_t n, real *out);
 
 /* Names an activation: fails the context, naming it, if a value is not finite; polls `cancelled`;
- * shows it to the observer. The numbers are never changed. */
+ * shows it to the observer. The numbers change only where ctx->forcing says so: x must then be what the
+ * rest of the run reads, and nobody else's storage. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif

@@ -358,6 +358,91 @@ static void test_cancelled(void **state) {
     context_free(&ctx);
 }
 
+/* ---- forcing -------------------------------------------------------------------------------------- */
+
+/* Puts index + 100 in place of whatever has that name. */
+typedef struct Forced {
+    const char *name;
+    bool refuse;
+    int asked;
+} Forced;
+
+static bool force_count(void *self, const char *name, real *data, int ndim, const int64_t *dim,
+                        Error *err) {
+    Forced *f = self;
+    f->asked++;
+    if (strcmp(name, f->name) != 0) return false;
+    if (f->refuse) return fail(err, "%s: refused", name), false;
+    int64_t n = 1;
+    for (int i = 0; i < ndim; i++) n *= dim[i];
+    for (int64_t i = 0; i < n; i++) data[i] = (real)(i + 100);
+    return true;
+}
+
+static void test_force_rows(void **state) {
+    (void)state;
+    Seen seen = {{0}, 0, {0}, {0}, 0};
+    Observer o = {remember, &seen};
+    Forced forced = {.name = "x.2"};
+    Forcing f = {force_count, &forced};
+    Context ctx = {.observer = &o, .forcing = &f};
+    Tensor x = filled(TENSOR_NEW(&ctx, 3, 4), 1), before = tensor_copy(&ctx, x);
+    observe(&ctx, x, "x.%d", 1);
+    assert_memory_equal(x.data, before.data, 12 * sizeof(real));
+    observe(&ctx, x, "x.%d", 2);
+    assert_memory_equal(seen.last, before.data, 12 * sizeof(real)); /* shown as computed */
+    for (int i = 0; i < 12; i++) assert_true(x.data[i] == (real)(i + 100));
+    observe_scalar(&ctx, 1, "x.2");
+    assert_int_equal(forced.asked, 2);
+    assert_context_ok(&ctx);
+    context_free(&ctx);
+}
+
+static void test_force_one_map_of_a_batch(void **state) {
+    (void)state;
+    Forced forced = {.name = "uncond/block"};
+    Forcing f = {force_count, &forced};
+    Context ctx = {.forcing = &f, .prefix = {"cond/", "uncond/"}}; /* nobody observes */
+    Tensor x = filled(TENSOR_NEW(&ctx, 2, 3, 4, 5), 1), before = tensor_copy(&ctx, x);
+    size_t in_use = ctx.arena.in_use;
+    observe_each(&ctx, x, "block");
+    assert_context_ok(&ctx);
+    assert_int_equal(ctx.arena.in_use, in_use);
+    assert_memory_equal(x.data, before.data, 60 * sizeof(real));
+    for (int c = 0; c < 5; c++)
+        for (int p = 0; p < 12; p++)
+            assert_true(x.data[60 + p * 5 + c] == (real)(c * 12 + p + 100)); /* [C, H, W] */
+    context_free(&ctx);
+}
+
+static void test_force_refuses(void **state) {
+    (void)state;
+    Forced forced = {.name = "x", .refuse = true};
+    Forcing f = {force_count, &forced};
+    Context ctx = {.forcing = &f};
+    Tensor x = filled(TENSOR_NEW(&ctx, 1, 3, 4, 5), 1), before = tensor_copy(&ctx, x);
+    observe_each(&ctx, x, "x");
+    assert_string_equal(ctx.error.message, "x: refused");
+    assert_memory_equal(x.data, before.data, 60 * sizeof(real));
+    observe(&ctx, x, "x");
+    assert_int_equal(forced.asked, 1);
+    context_free(&ctx);
+}
+
+/* Forcing hides nothing: what was computed is checked first. */
+static void test_force_after_the_check(void **state) {
+    (void)state;
+    Forced forced = {.name = "x"};
+    Forcing f = {force_count, &forced};
+    Context ctx = {.forcing = &f};
+    Tensor x = filled(TENSOR_NEW(&ctx, 3, 4), 1);
+    x.data[7] = (real)NAN;
+    observe(&ctx, x, "x");
+    assert_non_null(strstr(ctx.error.message, "x: a value is not finite"));
+    assert_int_equal(forced.asked, 0);
+    context_free(&ctx);
+}
+
 static void test_dtypes(void **state) {
     (void)state;
     assert_int_equal(dtype_size(DTYPE_F64), 8);
@@ -393,6 +478,10 @@ int main(void) {
         cmocka_unit_test(test_observe_stops_at_infinity),
         cmocka_unit_test(test_observe_without_observer),
         cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_force_rows),
+        cmocka_unit_test(test_force_one_map_of_a_batch),
+        cmocka_unit_test(test_force_refuses),
+        cmocka_unit_test(test_force_after_the_check),
         cmocka_unit_test(test_dtypes),
     };
     return cmocka_run_group_tests_name("tensor context", tests, NULL, NULL);
