@@ -56,7 +56,10 @@ static int check_shape(const char *where, int ndim, const int64_t *dim, const in
 static void from_npy(const char *path, const int64_t dim[3], double *out, Error *err) {
     Npy array;
     if (npy_read(path, &array, err)) return;
-    if (check_shape(path, array.ndim, array.dim, dim, err) == 0)
+    if (!dtype_is_float(array.dtype))
+        fail(err, "--init-latents %s: expected floating-point numbers, found %s", path,
+             dtype_name(array.dtype));
+    else if (check_shape(path, array.ndim, array.dim, dim, err) == 0)
         memcpy(out, array.data, (size_t)(dim[0] * dim[1] * dim[2]) * sizeof *out);
     npy_free(&array);
 }

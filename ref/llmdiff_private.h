@@ -15,6 +15,7 @@
 #include "ref/image.h"
 #include "ref/llmdiff.h"
 #include "ref/pipeline.h"
+#include "ref/text.h"
 
 #include <stdio.h>
 
@@ -97,19 +98,6 @@ real *latents_take(const llmdiff_request *asked, const int64_t dim[3], Error *er
 int result_keep(llmdiff_result *result, const llmdiff_tensor *tensor);
 
 /* ---- llmdiff_info.c ------------------------------------------------------------------------------ */
-
-/* A text that grows; {.err = err} at first. Not a stream in memory (open_memstream): such a one loses
- * what it finds no memory for and doesn't say so. */
-typedef struct Text {
-    char *bytes; /* malloc'ed, NUL-terminated; NULL at first */
-    size_t length, room;
-    Error *err;
-} Text;
-
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-void put(Text *out, const char *fmt, ...);
 
 void info_tensor(Text *out, const StoredTensor *t);
 /* A value from a file on one line: as JSON if it has control characters. */

@@ -114,38 +114,48 @@ static const char *parse_header(Cursor c, Header *h) {
 }
 
 /* Sets the cursor on the header: the data begin where it ends. */
-static int find_header(const char *path, const char *text, size_t size, Cursor *header,
-                       Error *err) {
+static int find_header(const char *where, const char *text, size_t there, size_t size,
+                       Cursor *header, Error *err) {
     const unsigned char *p = (const unsigned char *)text;
-    if (size < MAGIC_SIZE + 2 || memcmp(text, MAGIC, MAGIC_SIZE) != 0)
-        return fail(err, "%s: not an npy file (it doesn't begin with \\x93NUMPY)", path);
+    if (there < MAGIC_SIZE + 2 || memcmp(text, MAGIC, MAGIC_SIZE) != 0)
+        return fail(err, "%s: not an npy file (it doesn't begin with \\x93NUMPY)", where);
     int major = p[MAGIC_SIZE], minor = p[MAGIC_SIZE + 1];
     if (major < 1 || major > 3 || minor != 0)
-        return fail(err, "%s: npy version %d.%d is not supported (1.0, 2.0, 3.0 are)", path, major,
+        return fail(err, "%s: npy version %d.%d is not supported (1.0, 2.0, 3.0 are)", where, major,
                     minor);
     size_t digits = major == 1 ? 2 : 4, start = MAGIC_SIZE + 2 + digits, length = 0;
-    if (size >= start)
+    if (there >= start)
         for (size_t i = 0; i < digits; i++) length |= (size_t)p[MAGIC_SIZE + 2 + i] << (8 * i);
-    if (size < start || length > size - start)
-        return fail(err, "%s: the header ends past the file (%zu bytes)", path, size);
+    if (there < start || length > size - start)
+        return fail(err, "%s: the header ends past the file (%zu bytes)", where, size);
+    if (length > there - start)
+        return fail(err, "%s: a header of %zu bytes is longer than any array's", where, length);
     *header = (Cursor){text + start, text + start + length};
     return 0;
 }
 
 /* ---- the numbers ------------------------------------------------------------------------------- */
 
-static bool parse_descr(const char *descr, Dtype *out) {
+#define KNOWN "'<f2', '<f4', '<f8', '<i2', '<i4', '<i8', '|i1', '|u1', '|b1'"
+
+static int parse_descr(const char *where, const char *descr, Dtype *out, Error *err) {
     static const struct {
         const char *name;
         Dtype dtype;
-    } known[] = {{"<f2", DTYPE_F16}, {"<f4", DTYPE_F32}, {"<f8", DTYPE_F64}};
+    } known[] = {{"<f2", DTYPE_F16}, {"<f4", DTYPE_F32}, {"<f8", DTYPE_F64},
+                 {"<i2", DTYPE_I16}, {"<i4", DTYPE_I32}, {"<i8", DTYPE_I64},
+                 {"|i1", DTYPE_I8},  {"|u1", DTYPE_U8},  {"|b1", DTYPE_BOOL}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(descr, known[i].name) == 0) return *out = known[i].dtype, true;
-    return false;
+        if (strcmp(descr, known[i].name) == 0) return *out = known[i].dtype, 0;
+    if (strcmp(descr, "<V2") == 0 || strcmp(descr, "|V2") == 0)
+        return fail(err,
+                    "%s: type '%s' is not supported: numpy has no bfloat16, which safetensors has",
+                    where, descr);
+    return fail(err, "%s: type '%s' is not supported (" KNOWN " are)", where, descr);
 }
 
 /* to[C order] = from[Fortran order]: there the first index runs fastest. */
-static void reorder(const Npy *a, const double *from, double *to, int64_t n) {
+static void reorder(const StoredTensor *a, const double *from, double *to, int64_t n) {
     int64_t stride[STORED_MAX_DIMS], index[STORED_MAX_DIMS] = {0}, at = 0;
     for (int i = 0; i < a->ndim; i++) stride[i] = i ? stride[i - 1] * a->dim[i - 1] : 1;
     for (int64_t k = 0; k < n; k++) {
@@ -159,45 +169,62 @@ static void reorder(const Npy *a, const double *from, double *to, int64_t n) {
     }
 }
 
-static int read_numbers(const char *path, Npy *a, bool fortran_order, const char *data, size_t size,
-                        Error *err) {
-    uint64_t bytes = dtype_size(a->dtype);
-    for (int i = 0; i < a->ndim; i++) {
-        if (a->dim[i] && bytes > INT64_MAX / (uint64_t)a->dim[i])
-            return fail(err, "%s: shape is too large for any file", path);
-        bytes *= (uint64_t)a->dim[i];
+/* The bytes that its shape and type need; all of `size`. */
+static int check_size(const StoredTensor *t, size_t size, Error *err) {
+    uint64_t bytes = dtype_size(t->dtype);
+    for (int i = 0; i < t->ndim; i++) {
+        if (t->dim[i] && bytes > INT64_MAX / (uint64_t)t->dim[i])
+            return fail(err, "%s: shape is too large for any file", t->name);
+        bytes *= (uint64_t)t->dim[i];
     }
     if (bytes != size)
-        return fail(err, "%s: its shape and type need %" PRIu64 " bytes of data, found %zu", path,
-                    bytes, size);
-    StoredTensor t = {.name = path, .dtype = a->dtype, .ndim = a->ndim, .data = data};
-    memcpy(t.dim, a->dim, sizeof t.dim);
-    int64_t n = stored_numel(&t);
+        return fail(err, "%s: its shape and type need %" PRIu64 " bytes of data, found %zu",
+                    t->name, bytes, size);
+    return 0;
+}
+
+int npy_view(const char *where, const void *bytes, size_t there, size_t size, NpyView *out,
+             size_t *start, Error *err) {
+    Cursor cursor;
+    Header h = {0};
+    StoredTensor t = {.name = where};
+    if (find_header(where, bytes, there, size, &cursor, err)) return -1;
+    const char *wrong = parse_header(cursor, &h);
+    if (wrong) return fail(err, "%s: header: %s", where, wrong);
+    if (parse_descr(where, h.descr, &t.dtype, err)) return -1;
+    t.ndim = h.ndim;
+    memcpy(t.dim, h.dim, sizeof t.dim);
+    *start = (size_t)(cursor.end - (const char *)bytes);
+    t.data = cursor.end;
+    t.bytes = size - *start;
+    if (check_size(&t, t.bytes, err)) return -1;
+    *out = (NpyView){t, h.fortran_order};
+    return 0;
+}
+
+int npy_widen(const NpyView *v, double *out, Error *err) {
+    const StoredTensor *t = &v->stored;
+    int64_t n = stored_numel(t);
+    if (!v->fortran_order) return stored_widen(t, out, err);
     double *in_file_order = malloc(((size_t)n + 1) * sizeof(double));
-    a->data = fortran_order ? malloc(((size_t)n + 1) * sizeof(double)) : in_file_order;
-    int status = 0;
-    if (!in_file_order || !a->data) {
-        status = fail(err, "%s: out of memory (%" PRId64 " numbers)", path, n);
-    } else {
-        status = stored_to_double(&t, in_file_order, err);
-        if (status == 0 && fortran_order) reorder(a, in_file_order, a->data, n);
-    }
-    if (in_file_order != a->data) free(in_file_order);
+    if (!in_file_order) return fail(err, "%s: out of memory (%" PRId64 " numbers)", t->name, n);
+    int status = stored_widen(t, in_file_order, err);
+    if (status == 0) reorder(t, in_file_order, out, n);
+    free(in_file_order);
     return status;
 }
 
 static int read_text(const char *path, const char *text, size_t size, Npy *out, Error *err) {
-    Cursor cursor;
-    Header h = {0};
-    if (find_header(path, text, size, &cursor, err)) return -1;
-    const char *wrong = parse_header(cursor, &h);
-    if (wrong) return fail(err, "%s: header: %s", path, wrong);
-    if (!parse_descr(h.descr, &out->dtype))
-        return fail(err, "%s: type '%s' is not supported ('<f2', '<f4', '<f8' are)", path, h.descr);
-    out->ndim = h.ndim;
-    memcpy(out->dim, h.dim, sizeof out->dim);
-    return read_numbers(path, out, h.fortran_order, cursor.end, (size_t)(text + size - cursor.end),
-                        err);
+    NpyView v;
+    size_t start;
+    if (npy_view(path, text, size, size, &v, &start, err)) return -1;
+    int64_t n = stored_numel(&v.stored);
+    out->dtype = v.stored.dtype;
+    out->ndim = v.stored.ndim;
+    memcpy(out->dim, v.stored.dim, sizeof out->dim);
+    out->data = malloc(((size_t)n + 1) * sizeof(double));
+    if (!out->data) return fail(err, "%s: out of memory (%" PRId64 " numbers)", path, n);
+    return npy_widen(&v, out->data, err);
 }
 
 int npy_read(const char *path, Npy *out, Error *err) {

@@ -40,6 +40,9 @@ void safetensors_metadata_at(const Safetensors *s, size_t i, const char **key, c
 
 /* Any stored float type to double (numel values); fails for integer types. */
 int stored_to_double(const StoredTensor *t, double *out, Error *err);
+/* The same for integer types too; fails for a whole number that no double is. */
+int stored_widen(const StoredTensor *t, double *out, Error *err);
+bool dtype_is_float(Dtype dtype);
 int64_t stored_numel(const StoredTensor *t);
 
 /* Writes all tensors to `path` by way of a temporary name and a rename, data in the given order.

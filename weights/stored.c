@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+bool dtype_is_float(Dtype dtype) { return dtype <= DTYPE_BF16; }
+
 int64_t stored_numel(const StoredTensor *t) {
     int64_t n = 1;
     for (int i = 0; i < t->ndim; i++) n *= t->dim[i];
@@ -54,4 +56,33 @@ int stored_to_double(const StoredTensor *t, double *out, Error *err) {
         return fail(err, "tensor \"%s\": expected floating-point numbers, found %s", t->name,
                     dtype_name(t->dtype));
     }
+}
+
+/* Element i of an integer type. */
+static int64_t whole(const StoredTensor *t, int64_t i) {
+    const unsigned char *p = t->data;
+    int64_t i64;
+    int32_t i32;
+    int16_t i16;
+    switch (t->dtype) {
+    case DTYPE_I64: return memcpy(&i64, p + 8 * i, 8), i64;
+    case DTYPE_I32: return memcpy(&i32, p + 4 * i, 4), i32;
+    case DTYPE_I16: return memcpy(&i16, p + 2 * i, 2), i16;
+    case DTYPE_I8: return (int8_t)p[i];
+    case DTYPE_U8: return p[i];
+    default: return p[i] != 0; /* DTYPE_BOOL */
+    }
+}
+
+int stored_widen(const StoredTensor *t, double *out, Error *err) {
+    static const int64_t exact = INT64_C(1) << 53;
+    if (dtype_is_float(t->dtype)) return stored_to_double(t, out, err);
+    for (int64_t i = 0, n = stored_numel(t); i < n; i++) {
+        int64_t v = whole(t, i);
+        if (v > exact || v < -exact)
+            return fail(err, "tensor \"%s\": expected whole numbers up to 2^53, found %lld at %lld",
+                        t->name, (long long)v, (long long)i);
+        out[i] = (double)v;
+    }
+    return 0;
 }

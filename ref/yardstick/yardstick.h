@@ -39,9 +39,12 @@ const char *tensor_file_path(const TensorFile *f);
 size_t tensor_file_count(const TensorFile *f);
 /* In execution order: that of the data in the file. */
 const TensorInfo *tensor_file_at(const TensorFile *f, size_t i);
+/* A .npy holds one tensor; its name is the file's: latents__20.npy is "latents/20". */
+bool tensor_file_nameless(const TensorFile *f);
 /* Its index; tensor_file_count if there is none. */
 size_t tensor_file_find(const TensorFile *f, const char *name);
-/* Tensor i in C order, widened (integers too), malloc'ed [count, at least 1]. NULL with a message. */
+/* Tensor i in C order, widened (integers too), malloc'ed [count, at least 1]. NULL with a message;
+ * so is a whole number beyond 2^53, which no double tells from its neighbour. */
 double *tensor_file_load(const TensorFile *f, size_t i, Error *err);
 const char *tensor_file_metadata(const TensorFile *f, const char *key); /* NULL: none */
 
