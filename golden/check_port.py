@@ -16,6 +16,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 import export_image
 from common import HERE, draw, generator, relative_error
 from f64 import lift, lifted
+from hooks import Trace
 from llmdiff_torch import (Adapter, Eq9, attn2_paths, draw_noise, encode, evaluate, generate,
                            load_pack, prompt_ids, scores)
 
@@ -46,7 +47,7 @@ def diffusers_pipeline():
         noise = draw_noise(pack, ids, 7, 4, eta, 16, 24)
         start, *sampler = (x[None].double() for k, x in noise.items() if "alg1/" not in k)
         with lifted():
-            image = generate(pack, ids, noise, trace=(trace := {}), **walk)
+            generate(pack, ids, noise, see=(trace := Trace()), **walk)
             pipeline.scheduler.step = with_noise(type(pack.scheduler).step, pack.scheduler, iter(sampler))
             theirs = pipeline(
                 prompt_embeds=trace["adapter/phi_c"][None],
@@ -74,7 +75,7 @@ def diffusers_image_pipelines():
         walk = {k: case[k] for k in export_image.WALK}
         ids, noise, init, mask = export_image.inputs_of(pack, name, case, 7)
         with lifted():
-            generate(pack, ids, noise, init=init, mask=mask, trace=(trace := {}), **walk)
+            generate(pack, ids, noise, init=init, mask=mask, see=(trace := Trace()), **walk)
             contexts = export_image.contexts_of(pack, ids, noise)
             theirs = export_image.upstream(pack, contexts, noise, init, mask, **walk)
         latents = {name for name in theirs if name.startswith("latents/")}
@@ -90,9 +91,9 @@ def exact_facts():
     pack = load_pack(MICRO, torch.float64, overrides={"noise": False, "word_score": False})
     ids = prompt_ids(pack, "a red circle to the left of a blue square")[""]
     pack.adapter.g.fill_(1)
-    trace = {}
+    trace = Trace()
     with lifted():
-        encode(pack, ids, {}, trace.__setitem__)
+        encode(pack, ids, {}, trace)
         model = pack.llm.model
         same("c without the word score is x^0", trace["alg1/c.0"], trace["llm/x.0"])
         same("x^0 under the final norm", model.final_layernorm(trace["llm/x.0"]),

@@ -80,9 +80,7 @@ class Golden:
         for name, x in stored_inputs.items():
             self.put(prefix + name, x)
         for name, y in stored_outputs.items():
-            e = errors[name]
-            yardstick = math.sqrt(sum(v * v for v in e) / len(e)) if y.numel() == 1 else max(e)
-            self.truth(prefix + name, y, yardstick)
+            self.truth(prefix + name, y, yardstick(errors[name], y.numel()))
 
     def inputs_in_traces(self):
         """Inputs that a trace shows again (ids, noise) are exact there: yardstick 0."""
@@ -107,6 +105,13 @@ def sort_header(path):
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[size:])
+
+
+def yardstick(errors, numbers):
+    """Of the errors over the seeds: the largest; of single numbers the root mean square."""
+    if numbers == 1:
+        return math.sqrt(sum(e * e for e in errors) / len(errors))
+    return max(errors)
 
 
 def relative_error(got, truth):

@@ -20,16 +20,15 @@ The yardstick is over other prompts and other noise.
 
 import random
 from types import SimpleNamespace
-from unittest import mock
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+import hooks
 from common import HERE, Golden, draw, generator
-from export_clip import observed as clip_modules
-from f64 import lift, lifted, precision
-from llmdiff_torch import NAMED, observed
+from f64 import precision
+from llmdiff_torch import loaded
 from pack import captions
 
 MICRO, MICRO_CLIP = HERE / "micro", HERE / "micro_clip"
@@ -46,13 +45,11 @@ CASES = {
 
 
 def load(dtype):
-    widen = lift if dtype == torch.float64 else lambda model: model
-    clip = widen(CLIPTextModel.from_pretrained(
-        MICRO_CLIP / "text_encoder", dtype=torch.float32, attn_implementation="eager"))
+    clip = loaded(CLIPTextModel, MICRO_CLIP / "text_encoder", dtype, "dtype", attn_implementation="eager")
     clip.text_model = SimpleNamespace(final_layer_norm=clip.final_layer_norm)
-    unet = widen(UNet2DConditionModel.from_pretrained(MICRO / "unet", torch_dtype=torch.float32))
-    vae = widen(AutoencoderKL.from_pretrained(MICRO / "vae", torch_dtype=torch.float32))
-    with lifted() if dtype == torch.float64 else precision(dtype):
+    unet = loaded(UNet2DConditionModel, MICRO / "unet", dtype)
+    vae = loaded(AutoencoderKL, MICRO / "vae", dtype)
+    with precision(dtype):
         scheduler = DDIMScheduler.from_pretrained(MICRO / "scheduler")
     pipeline = StableDiffusionPipeline(
         vae=vae, unet=unet, scheduler=scheduler, text_encoder=clip,
@@ -62,69 +59,14 @@ def load(dtype):
     return pipeline
 
 
-def upstream(pipeline, case, noise):
-    """The named tensors of one run of the pipeline class, in any order."""
-    seen = {}
+def upstream(pipeline, case, noise, force=None):
+    """The named tensors of one run of the pipeline class."""
     guided = case["cfg_scale"] != 1
-    clip, unet, vae = pipeline.text_encoder, pipeline.unet, pipeline.vae
-    prompts = iter(["", "uncond/"])
-    now = SimpleNamespace(prefix="", i=0)
-
-    def encoding(module, args, kwargs):
-        now.prefix = next(prompts)
-        seen[now.prefix + "ids"] = args[0][0]
-
-    # Where layers are skipped, final_layer_norm runs twice; the last time is the one that counts.
-    def text(path):
-        def record(module, args, output):
-            output = output[0] if isinstance(output, tuple) else output
-            seen[f"{now.prefix}text/{path}"] = output[0].clone()
-
-        return record
-
-    def named_batch(path):
-        def record(module, args, output):
-            for b, side in enumerate(["uncond", "cond"] if guided else ["cond"]):
-                seen[f"unet/{now.i}/{side}/{path}"] = output[b].clone()
-
-        return record
-
-    def evaluation(module, args, kwargs, output):
-        sample, t = args[:2]
-        seen[f"unet/{now.i}/sample"] = sample[0].clone()
-        seen[f"unet/{now.i}/t"] = t.to(sample.dtype)
-        named_batch("eps")(module, args, output[0])
-
-    def step(eps, t, z, **kwargs):
-        seen[f"unet/{now.i}/eps"] = eps[0].clone()
-        result = type(pipeline.scheduler).step(pipeline.scheduler, eps, t, z, eta=0.0, return_dict=False)
-        now.i += 1
-        seen[f"latents/{now.i}"] = result[0][0].clone()
-        return result
-
-    def decode(z, **kwargs):
-        output = type(vae).decode(vae, z, **kwargs)
-        seen["image"] = output[0][0].clone()
-        return output
-
-    handles = [clip.register_forward_pre_hook(encoding, with_kwargs=True)]
-    for path in [*clip_modules(clip), "final_layer_norm"]:
-        handles.append(clip.get_submodule(path).register_forward_hook(text(path)))
-    for path, module in unet.named_modules():
-        if isinstance(module, NAMED) or path in ("conv_in", "mid_block", "conv_out"):
-            handles.append(module.register_forward_hook(named_batch(path)))
-    handles.append(unet.register_forward_hook(evaluation, with_kwargs=True))
-    handles.append(unet.time_embedding.register_forward_hook(
-        lambda module, args, output: seen.__setitem__(f"unet/{now.i}/time_embedding", output[0].clone())))
-    see_vae = lambda path, output: seen.__setitem__("vae/decoder/" + path, output.clone())
-    with (observed(vae.decoder, see_vae), mock.patch.object(vae, "decode", decode),
-          mock.patch.object(pipeline.scheduler, "step", step, create=True)):
+    with hooks.trace(pipeline, force=force) as seen:
         pipeline(prompt=case["prompt"], negative_prompt=case["negative"] if guided else None,
                  num_inference_steps=case["steps"], guidance_scale=case["cfg_scale"],
                  clip_skip=case["clip_skip"], height=case["height"], width=case["width"],
                  latents=noise[None], output_type="pt")
-    for handle in handles:
-        handle.remove()
     return seen
 
 

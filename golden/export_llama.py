@@ -24,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from common import DATA, Golden, generator, sort_header
 from export_llm import blocks, some_ids
 from f64 import precision
+from hooks import Trace
 from llmdiff_torch import DEFAULTS, algorithm1, load_llm
 from pack import randomize, uniform
 
@@ -177,11 +178,11 @@ def algorithm1_cases(golden):
             ids = some_ids(1, 9, VOCABULARY, "llama", name, seed)
             gen = generator("langevin", "llama", name, seed)
             noise = {f"alg1/eps.{t}": torch.randn(9, 32, generator=gen) for t in (2, 1)}
-            trace = {}
+            trace = Trace()
             with torch.no_grad(), precision(dtype):
                 algorithm1(models[dtype], ids, g.to(dtype), eta.to(dtype),
-                           DEFAULTS | {"noise": noisy}, noise, trace.__setitem__)
-            kept = {k: v.clone() for k, v in trace.items() if k not in noise}
+                           DEFAULTS | {"noise": noisy}, noise, trace)
+            kept = {k: v for k, v in trace.items() if k not in noise}
             return {"ids": torch.tensor(ids)} | (noise if noisy else {}), kept
 
         golden.case(name + "/", run)

@@ -23,6 +23,7 @@ from transformers import PhiConfig, PhiForCausalLM
 
 from common import DATA, HERE, Golden, generator
 from f64 import precision
+from hooks import Trace
 from llmdiff_torch import encode, load_llm, load_pack, prompt_ids, scores
 from pack import randomize
 
@@ -67,10 +68,10 @@ def algorithm1_runs():
             if seed > 0 or length:
                 ids = some_ids(ids[0], length or len(ids), 512, "alg1", name, seed)
             noise = langevin_noise(pack, len(ids), name, seed)
-            trace = {}
+            trace = Trace()
             with torch.no_grad(), precision(dtype):
-                encode(pack, ids, noise, trace.__setitem__)
-            kept = {k: v.clone() for k, v in trace.items()
+                encode(pack, ids, noise, trace)
+            kept = {k: v for k, v in trace.items()
                     if k not in noise and (name in WHOLE or not k.startswith("llm/"))}
             return {"ids": torch.tensor(ids)} | noise, kept
 

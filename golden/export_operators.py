@@ -40,15 +40,18 @@ def first(x):
 
 def case(golden, name, run):
     """run(gen, to) -> (inputs, {output: tensor}); to() widens (or rounds) to the run's precision."""
+    golden.case(name + "/", seeded(golden.name, name, run))
 
-    def both(seed, dtype):
-        return run(generator(golden.name, name, seed), lambda t: t.to(dtype))
 
-    golden.case(name + "/", both)
+def seeded(file, name, run):
+    return lambda seed, dtype: run(generator(file, name, seed), lambda t: t.to(dtype))
+
+
+# Each room yields its cases one by one: (name, the C operator, its parameters, run). A case's run
+# belongs to its turn of the loop: use it before the next.
 
 
 def linear():
-    g = Golden("ops_linear")
     for name, M, N, K, bias, stored in [
         ("one", 1, 1, 1, True, "f32"),
         ("row", 1, 33, 17, True, "f32"),
@@ -70,12 +73,10 @@ def linear():
                 i["b"] = weight(gen, N, stored=stored)
             return i, {"y": F.linear(to(x), to(w), to(i["b"]) if bias else None)}
 
-        case(g, name, run)
-    g.save()
+        yield name, "linear", {}, run
 
 
 def conv2d():
-    g = Golden("ops_conv2d")
     for name, B, H, W, C, N, k, stride, pad, bias, stored in [
         # pad: top, left, bottom, right
         ("3x3", 1, 7, 9, 5, 6, 3, 1, (1, 1, 1, 1), True, "f32"),
@@ -106,12 +107,10 @@ def conv2d():
             y = F.conv2d(padded, to(w), to(i["b"]) if bias else None, stride=stride)
             return i, {"y": last(y)}
 
-        case(g, name, run)
-    g.save()
+        yield name, "conv2d", {"stride": stride, "padding": pad}, run
 
 
-def norms():
-    g = Golden("ops_norm")
+def norm():
     for name, shape, eps, mean, std, bias, stored in [
         ("layer/tokens", (7, 40), 1e-5, 0, 1, True, "f32"),
         ("layer/map", (2, 3, 5, 33), 1e-5, 0.5, 3, True, "f32"),
@@ -130,7 +129,7 @@ def norms():
             b = to(i["b"]) if bias else None
             return i, {"y": F.layer_norm(to(x), shape[-1:], to(w), b, eps)}
 
-        case(g, name, run)
+        yield name, "layer_norm", {"eps": eps}, run
 
     for name, shape, groups, eps, mean, std, bias, stored in [
         ("group/map", (1, 5, 7, 32), 8, 1e-5, 0, 1, True, "f32"),
@@ -153,7 +152,7 @@ def norms():
             b = to(i["b"]) if bias else None
             return i, {"y": F.group_norm(to(x).movedim(-1, 1), groups, to(w), b, eps).movedim(1, -1)}
 
-        case(g, name, run)
+        yield name, "group_norm", {"groups": groups, "eps": eps}, run
 
     for name, shape, eps, std, stored in [
         ("rms/tokens", (7, 40), 1e-6, 1, "f32"),
@@ -165,15 +164,14 @@ def norms():
 
         def run(gen, to):
             x, w = draw(gen, *shape, std=std), norm_weight(gen, shape[-1], stored)
-            h = to(x) * torch.rsqrt(to(x).pow(2).mean(-1, keepdim=True) + eps)
-            return {"x": x, "w": w}, {"y": to(w) * h}
+            wide = to(x) if to(x).itemsize >= 4 else to(x).float()  # LlamaRMSNorm's own float32
+            h = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+            return {"x": x, "w": w}, {"y": to(w) * h.to(to(x).dtype)}
 
-        case(g, name, run)
-    g.save()
+        yield name, "rms_norm", {"eps": eps}, run
 
 
-def activations():
-    g = Golden("ops_activation")
+def activation():
     functions = {
         "silu": F.silu,
         "gelu": F.gelu,
@@ -196,12 +194,10 @@ def activations():
                 x = draw(gen, *shape, std=std)
                 return {"x": x}, {"y": f(to(x))}
 
-            case(g, f"{op}/{name}", run)
-    g.save()
+            yield f"{op}/{name}", op, {}, run
 
 
 def attention():
-    g = Golden("ops_attention")
     for name, Lq, keys, heads, kv_heads, d, mask, std in [
         ("self", 10, (10, 10), 2, 2, 8, "none", 1),
         ("cross", 9, (5, 100), 3, 3, 5, "none", 1),
@@ -246,12 +242,14 @@ def attention():
                 rows.append(y.transpose(0, 1).reshape(Lq, heads * d))
             return i, {"y": torch.stack(rows)}
 
-        case(g, name, run)
-    g.save()
+        parameters = {"heads": heads, "kv_heads": kv_heads}
+        if isinstance(mask, int):
+            yield name, "attention_window", parameters | {"window": mask}, run
+        else:
+            yield name, "attention", parameters | {"mask": mask}, run
 
 
 def rope():
-    g = Golden("ops_rope")
     for name, L, heads, d, rotary, theta, position, *factor in [
         ("llama", 7, 2, 8, 8, 10000.0, 0),
         ("phi", 5, 3, 12, 6, 10000.0, 0),
@@ -277,12 +275,11 @@ def rope():
             y = torch.cat([turned, q[..., rotary:]], -1)
             return {"x": x}, {"y": y.transpose(1, 2).reshape(L, heads * d)}
 
-        case(g, name, run)
-    g.save()
+        yield name, "rope", {"heads": heads, "rotary": rotary, "theta": theta, "position": position,
+                             "factor": factor[0] if factor else 1.0}, run
 
 
 def embedding():
-    g = Golden("ops_embedding")
     for stored in DTYPES:
 
         def run(gen, to):
@@ -290,12 +287,10 @@ def embedding():
             ids = torch.tensor([22, 0, 5, 5, 17, 1])
             return {"ids": ids, "w": w}, {"y": F.embedding(ids, to(w))}
 
-        case(g, stored, run)
-    g.save()
+        yield stored, "embedding", {}, run
 
 
 def resample():
-    g = Golden("ops_resample")
     for name, B, H, W, C, height, width in [
         ("double", 2, 3, 5, 4, 6, 10),
         ("pixel", 1, 1, 1, 3, 2, 2),
@@ -309,13 +304,10 @@ def resample():
             y = F.interpolate(first(to(x)), size=(height, width), mode="nearest")
             return {"x": x}, {"y": last(y)}
 
-        case(g, name, run)
-    g.save()
+        yield name, "resize_nearest", {"height": height, "width": width}, run
 
 
 def elementwise():
-    g = Golden("ops_elementwise")
-
     def two(gen, to):
         a, b = draw(gen, 3, 7, 5), draw(gen, 3, 7, 5, std=2)
         x, y = to(a), to(b)
@@ -330,7 +322,7 @@ def elementwise():
         }
         return {"a": a, "b": b}, outputs
 
-    case(g, "two", two)
+    yield "two", None, {"scale": {"s": 0.3}, "axpby": {"s": 0.3, "t": -1.7}}, two
     for name, shape in [("map", (2, 3, 5, 6)), ("rows", (3, 4, 5)), ("vectors", (2, 5))]:
 
         def run(gen, to):
@@ -338,15 +330,14 @@ def elementwise():
             middle = (1,) * (len(shape) - 2)
             return {"x": x, "v": v}, {"y": to(x) + to(v).view(shape[0], *middle, shape[-1])}
 
-        case(g, f"add_channels/{name}", run)
+        yield f"add_channels/{name}", "add_channels", {}, run
     for name, shape, Ca, Cb in [("map", (2, 3, 5), 4, 3), ("rows", (6,), 1, 8)]:
 
         def run(gen, to):
             a, b = draw(gen, *shape, Ca), draw(gen, *shape, Cb)
             return {"a": a, "b": b}, {"y": torch.cat([to(a), to(b)], -1)}
 
-        case(g, f"concat/{name}", run)
-    g.save()
+        yield f"concat/{name}", "concat", {}, run
 
 
 def rng():
@@ -367,8 +358,13 @@ def rng():
     g.save()
 
 
+ROOMS = [linear, conv2d, norm, activation, attention, rope, embedding, resample, elementwise]
+
+
 if __name__ == "__main__":
-    for export in [linear, conv2d, norms, activations, attention, rope, embedding, resample]:
-        export()
-    elementwise()
+    for room in ROOMS:
+        g = Golden("ops_" + room.__name__)
+        for name, _, _, run in room():
+            case(g, name, run)
+        g.save()
     rng()

@@ -24,12 +24,14 @@ import torch
 from common import HERE, Golden, generator
 from export_llm import some_ids
 from f64 import precision
+from hooks import Trace
 from llmdiff_torch import draw_noise, generate, load_pack, prompt_ids, to_pixels
 
 MICRO, TINY = HERE / "micro", HERE.parent / "weights" / "tiny"
 PROMPT, NEGATIVE = "a red circle", "two dogs"
 DOWN, MID = ("down_blocks.0.attentions.0.transformer_blocks.0.attn2",
              "mid_block.attentions.0.transformer_blocks.0.attn2")
+WALK = ("steps", "cfg_scale", "eta")
 PLAIN = dict(adapter="adapter", settings={}, negative="", steps=3, cfg_scale=7.5, eta=0.0,
              height=16, width=16, whole=False, sampler=None)
 CASES = {
@@ -62,30 +64,41 @@ def kept(name, case):
                         r"|unet/0/cond/.*\.attn2/.*", name)
 
 
-def pipeline(name, case):
-    golden = Golden("pipeline_" + name)
-    walk = {k: case[k] for k in ("steps", "cfg_scale", "eta")}
-    packs = {dtype: load_pack(MICRO, dtype, MICRO / case["adapter"], case["settings"],
-                              case["sampler"])
-             for dtype in (torch.float64, torch.float32)}
+def walker(name, case):
+    """run(seed, dtype, force) -> (inputs, every activation) of a picture."""
+    walk = {k: case[k] for k in WALK}
+    packs = {}
 
-    def run(seed, dtype):
+    def run(seed, dtype, force=None):
+        if dtype not in packs:
+            packs[dtype] = load_pack(MICRO, dtype, MICRO / case["adapter"], case["settings"],
+                                     case["sampler"])
         pack = packs[dtype]
         ids = prompt_ids(pack, PROMPT, case["negative"], case["cfg_scale"])
         if seed > 0:
             ids = {prefix: some_ids(tokens[0], len(tokens), 512, name, prefix, seed)
                    for prefix, tokens in ids.items()}
         noise = draw_noise(pack, ids, seed, case["steps"], case["eta"], case["height"], case["width"])
-        trace = {}
+        trace = Trace(force)
         with precision(dtype):
-            generate(pack, ids, noise, trace=trace, **walk)
-        inputs = {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()} | noise
+            generate(pack, ids, noise, see=trace, **walk)
+        return {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()} | noise, trace
+
+    return run
+
+
+def pipeline(name, case):
+    golden, go = Golden("pipeline_" + name), walker(name, case)
+
+    def run(seed, dtype):
+        inputs, trace = go(seed, dtype)
         return inputs, {k: v for k, v in trace.items() if k not in inputs and kept(k, case)}
 
     golden.case("", run)
     golden.inputs_in_traces()
-    golden.metadata |= walk | {"adapter": case["adapter"], "settings": json.dumps(case["settings"]),
-                               "prompt": PROMPT, "negative": case["negative"], "seed": 0}
+    golden.metadata |= {k: case[k] for k in WALK}
+    golden.metadata |= {"adapter": case["adapter"], "settings": json.dumps(case["settings"]),
+                        "prompt": PROMPT, "negative": case["negative"], "seed": 0}
     if case["sampler"]:
         golden.metadata["sampler"] = case["sampler"]
     golden.save()

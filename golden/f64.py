@@ -103,7 +103,7 @@ def exact_time_embedding():
 
 
 def precision(dtype):
-    return {torch.float64: lifted, torch.float32: exact_time_embedding}[dtype]()
+    return lifted() if dtype == torch.float64 else exact_time_embedding()
 
 
 def lift(model):

@@ -4,14 +4,15 @@
 
 The walk is main() and generate(): prompt -> ids -> Algorithm 1 -> phi(c) -> U-Net
 with Eq. 9 in every cross-attention -> sampler -> VAE -> picture. Symbols are those of the paper: D is
-the LLM's width, N the tokens, T the blocks; time t runs down, block index l = T - t. A `trace` dict
-collects every activation under the name that `llmdiff --trace` gives it.
+the LLM's width, N the tokens, T the blocks; time t runs down, block index l = T - t. Every activation
+is shown to `see` under the name that `llmdiff --trace` gives it, and what see(name, x) returns goes on:
+x itself, or a reference's (--force). Upstream's own modules are shown by hooks.py.
 """
 
 import argparse
 import json
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -20,18 +21,15 @@ import diffusers
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import BasicTransformerBlock, FeedForward
-from diffusers.models.attention_processor import Attention
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+import hooks
 from f64 import lift, lifted
+from hooks import nobody, under
 
 DEFAULTS = {
     "init": "embedding",      # c^T: the token embeddings; "zeros"; "normal"
@@ -49,10 +47,6 @@ DEFAULTS = {
 }
 
 
-def nobody(name, tensor):
-    """The observer of those who don't trace."""
-
-
 # ---- Algorithm 1 ---------------------------------------------------------------------------------
 #
 #     x^T = embedding(ids);  c = c^T
@@ -64,28 +58,36 @@ def nobody(name, tensor):
 #     return c
 
 
-def scores(llm, ids, word=True):
-    """x^T .. x^0, and (S_sentence, S_word) of each block, by hooks on the upstream model."""
+def scores(llm, ids, word=True, see=nobody):
+    """x^T .. x^0, and S_sentence and S_word of each block, by hooks on the upstream model."""
     x, s_sentence, s_word = [], [], []
+    lists = {"llm/x": x, "llm/s_sentence": s_sentence, "llm/s_word": s_word}
 
-    def hook(block, args, kwargs, output):
-        (x_t,) = args
-        if not x:
-            x.append(x_t)
-        x.append(output)
-        s_sentence.append(output - x_t)
-        if word:
-            N = x_t.shape[1]
-            own_token = torch.full((N, N), float("-inf"), dtype=x_t.dtype).fill_diagonal_(0)
-            alone = block.forward(x_t, **{**kwargs, "attention_mask": own_token[None, None]})
-            s_word.append(alone - x_t)
+    def collect(name, tensor):
+        tensor = see(name, tensor)
+        lists[name.split(".")[0]].append(tensor)
+        return tensor
 
-    handles = [b.register_forward_hook(hook, with_kwargs=True) for b in llm.model.layers]
-    llm.model(torch.tensor([ids]), use_cache=False)
-    for handle in handles:
-        handle.remove()
-    drop_batch = lambda tensors: [y[0] for y in tensors]
-    return drop_batch(x), drop_batch(s_sentence), drop_batch(s_word)
+    with hooks.watch_llm(llm, collect, word):
+        llm.model(torch.tensor([ids]), use_cache=False)
+    return x, s_sentence, s_word
+
+
+def algorithm1_step(c, s_sentence, s_word, before, g, h, eps, settings):
+    """c after one block, and the block's delta = S_sentence - S_word (without the word score: the
+    first alone). before: the delta of the block before; eps: None without noise."""
+    delta = s_sentence - s_word if settings["word_score"] else s_sentence
+    step = {"residual": delta, "difference": before - delta}[settings["score"]]
+    c = c + settings["g_scale"] * g * step
+    if eps is not None:
+        c = c + torch.sqrt(2 * settings["h_scale"] * h) * eps
+    return c, delta
+
+
+def normalized(c):
+    """Each token's c over its root mean square; a token of zeros stays zero."""
+    rms = c.square().mean(-1, keepdim=True).sqrt()
+    return c / torch.where(rms > 0, rms, 1)
 
 
 def algorithm1(llm, ids, g, eta, settings, noise, see=nobody):
@@ -94,36 +96,25 @@ def algorithm1(llm, ids, g, eta, settings, noise, see=nobody):
     T = len(llm.model.layers)
     first, last = settings["blocks"] or (0, T - 1)
     h = F.softplus(eta)
-    x, s_sentence, s_word = scores(llm, ids, settings["word_score"])
+    x, s_sentence, s_word = scores(llm, ids, settings["word_score"], see)
 
     if settings["init"] == "normal":
         c = noise[f"alg1/c.{T}"].to(x[0].dtype)
     else:
         c = {"embedding": x[0], "zeros": torch.zeros_like(x[0])}[settings["init"]]
-    see(f"llm/x.{T}", x[0])
-    see(f"alg1/c.{T}", c)
+    c = see(f"alg1/c.{T}", c)
     before = torch.zeros_like(c)
     for l in range(T):
         t = T - l
-        see(f"llm/x.{t - 1}", x[l + 1])
         if first <= l <= last:
-            see(f"llm/s_sentence.{t}", s_sentence[l])
-            delta = s_sentence[l]
-            if settings["word_score"]:
-                see(f"llm/s_word.{t}", s_word[l])
-                delta = delta - s_word[l]
-            step = {"residual": delta, "difference": before - delta}[settings["score"]]
-            before = delta
-            c = c + settings["g_scale"] * g[l] * step
+            eps = None
             if settings["noise"]:
-                eps = noise[f"alg1/eps.{t}"].to(c.dtype)
-                see(f"alg1/eps.{t}", eps)
-                c = c + torch.sqrt(2 * settings["h_scale"] * h[l]) * eps
-        see(f"alg1/c.{t - 1}", c)
+                eps = see(f"alg1/eps.{t}", noise[f"alg1/eps.{t}"].to(c.dtype))
+            alone = s_word[l] if settings["word_score"] else None
+            c, before = algorithm1_step(c, s_sentence[l], alone, before, g[l], h[l], eps, settings)
+        c = see(f"alg1/c.{t - 1}", c)
     if settings["normalize"] == "rms":
-        rms = c.square().mean(-1, keepdim=True).sqrt()
-        c = c / torch.where(rms > 0, rms, 1)  # a token whose c is zero stays zero
-        see("adapter/c", c)
+        c = see("adapter/c", normalized(c))
     return c
 
 
@@ -211,13 +202,13 @@ class Eq9:
         phi_c, c = encoder_hidden_states[..., :E], encoder_hidden_states[..., E:]
         shared = settings["out"] == "shared"
         frozen_out = attn.to_out[0]
-        see = lambda name, x: self.see(f"{self.path}/{name}", x[0])
-        see("q", q)
+        see = lambda name, x: self.see(f"{self.path}/{name}", x)
+        q = see("q", q)
 
         original = joined_heads(attn.to_q(q), attn.to_k(phi_c), attn.to_v(phi_c), attn.heads)
         if not shared:
             original = frozen_out(original)
-        see("original", original)
+        original = see("original", original)
 
         f = original
         if settings["layers"] is None or self.path in settings["layers"]:
@@ -225,13 +216,12 @@ class Eq9:
             added = joined_heads(layer.tau_q(q), layer.tau_k(read), layer.tau_v(read), attn.heads)
             if not shared:
                 added = layer.tau_out(added)
-            see("added", added)
+            added = see("added", added)
             a1, b1, a2, b2 = (self.scalar(k) for k in ("a1", "b1", "a2", "b2"))
             f = original * a1 * torch.exp(b1) + added * a2 * torch.exp(b2)
         if shared:
             f = frozen_out(f)
-        see("f", f)
-        return f
+        return see("f", f)
 
     def scalar(self, name):
         number = self.settings[name]
@@ -256,9 +246,15 @@ class Pack:
 
 def load_llm(directory, dtype):
     """PhiForCausalLM, LlamaForCausalLM or MistralForCausalLM, as config.json says."""
-    llm = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32,
-                                               attn_implementation="eager")
-    return lift(llm) if dtype == torch.float64 else llm
+    return loaded(AutoModelForCausalLM, directory, dtype, "dtype", attn_implementation="eager")
+
+
+def loaded(kind, directory, dtype, keyword="torch_dtype", **options):
+    """Stored weights in float64 exactly, in float32 exactly, in the half types rounded once."""
+    float64 = dtype == torch.float64
+    options[keyword] = torch.float32 if float64 else dtype
+    model = kind.from_pretrained(directory, **options)
+    return lift(model) if float64 else model
 
 
 SAMPLERS = {
@@ -279,17 +275,15 @@ def load_scheduler(directory, sampler=None):
 
 
 def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, sampler=None):
-    """Stored weights are widened exactly. overrides: settings in place of adapter/config.json's."""
+    """overrides: settings in place of adapter/config.json's."""
     directory = Path(directory)
     adapter = Path(adapter or directory / "adapter")
-    float64 = dtype == torch.float64
-    widen = lift if float64 else nn.Module.float
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(directory / "llm")
     llm = load_llm(directory / "llm", dtype)
-    unet = diffusers.UNet2DConditionModel.from_pretrained(directory / "unet", torch_dtype=torch.float32)
-    vae = diffusers.AutoencoderKL.from_pretrained(directory / "vae", torch_dtype=torch.float32)
-    with lifted() if float64 else nullcontext():
+    unet = loaded(diffusers.UNet2DConditionModel, directory / "unet", dtype)
+    vae = loaded(diffusers.AutoencoderKL, directory / "vae", dtype)
+    with lifted() if dtype == torch.float64 else nullcontext():
         scheduler = load_scheduler(directory / "scheduler", sampler)
 
     config = json.loads((adapter / "config.json").read_text())
@@ -297,11 +291,11 @@ def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, samp
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
     settings = {k: config.get(k, v) for k, v in DEFAULTS.items()} | (overrides or {})
-    learned = Adapter(settings, llm.config, unet)
+    learned = Adapter(settings, llm.config, unet).to(dtype)
     learned.load_state_dict(load_file(adapter / "adapter.safetensors"))
     for path in attn2_paths(unet):
         unet.get_submodule(path).set_processor(Eq9(path, learned.get_submodule(path), settings))
-    return Pack(tokenizer, llm, widen(unet), widen(vae), scheduler, widen(learned), settings, dtype)
+    return Pack(tokenizer, llm, unet, vae, scheduler, learned, settings, dtype)
 
 
 def prompt_ids(pack, prompt, negative="", cfg_scale=7.5):
@@ -406,12 +400,11 @@ def latent_mask(mask, factor, dtype):
 
 def encode_picture(pack, image, noise, see=nobody):
     """z_0 [4, h, w]: a sample of the VAE's posterior."""
-    with observed(pack.vae.encoder, under("vae/encoder/", see)):
+    with hooks.watch_modules(pack.vae.encoder, under("vae/encoder/", see)):
         posterior = pack.vae.encode(image[None]).latent_dist
-    see("vae/encoder/noise", noise)
+    noise = see("vae/encoder/noise", noise)
     z_0 = pack.vae.config.scaling_factor * (posterior.mean[0] + posterior.std[0] * noise)
-    see("latents/image", z_0)
-    return z_0
+    return see("latents/image", z_0)
 
 
 def opened(path, factor, width=None, height=None, mode="RGB"):
@@ -422,35 +415,6 @@ def opened(path, factor, width=None, height=None, mode="RGB"):
     return torch.from_numpy(np.array(resized.convert(mode)))
 
 
-# ---- traces --------------------------------------------------------------------------------------
-
-NAMED = (ResnetBlock2D, Downsample2D, Upsample2D, BasicTransformerBlock, FeedForward, Attention)
-
-
-@contextmanager
-def observed(model, see):
-    """Shows `see` the output of every module that has a name in a trace."""
-    if see is nobody:
-        yield
-        return
-    handles = []
-    for path, module in model.named_modules():
-        if isinstance(module, NAMED) or path in ("conv_in", "mid_block", "conv_out"):
-            hook = lambda module, args, output, path=path: see(path, output[0])
-            handles.append(module.register_forward_hook(hook))
-        if isinstance(getattr(module, "processor", None), Eq9):
-            module.processor.see = see
-    yield
-    for handle in handles:
-        handle.remove()
-    for path in attn2_paths(model):
-        model.get_submodule(path).processor.see = nobody
-
-
-def under(prefix, see):
-    return see if see is nobody else lambda name, tensor: see(prefix + name, tensor)
-
-
 # ---- the walk ------------------------------------------------------------------------------------
 
 
@@ -458,38 +422,29 @@ def encode(pack, ids, noise, see=nobody):
     """phi(c) and c side by side [1, N, E + D]: what the cross-attentions read."""
     adapter = pack.adapter
     c = algorithm1(pack.llm, ids, adapter.g, adapter.eta, pack.settings, noise, see)
-    phi_c = adapter.phi(c)
-    see("adapter/phi_c", phi_c)
+    phi_c = see("adapter/phi_c", adapter.phi(c))
     return torch.cat([phi_c, c], dim=-1)[None]
 
 
-def evaluate(pack, z, t, context, see=nobody):
+def evaluate(pack, z, t, context, side="cond", see=nobody):
     """eps_theta(z_t, c) [4, h, w]."""
-    with observed(pack.unet, see):
-        eps = pack.unet(z[None], t, context).sample[0]
-    see("eps", eps)
-    return eps
+    with hooks.watch_unet(pack.unet, see, [side]):
+        return pack.unet(z[None], t, context).sample[0]
 
 
 @torch.no_grad()
 def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, init=None, mask=None,
-             strength=None, trace=None):
+             strength=None, see=nobody):
     """ids and noise -> the picture [3, H, W] before rounding. init and mask are bytes, [H, W, 3]
     and [H, W]; a strength goes with init."""
-
-    def record(name, tensor):
-        trace[name] = tensor.detach().clone()
-
-    see = nobody if trace is None else record
     context = {}
     for prefix, tokens in ids.items():
-        see(prefix + "ids", torch.tensor(tokens))
+        tokens = see(prefix + "ids", torch.tensor(tokens)).tolist()
         mine = {k[len(prefix):]: v for k, v in noise.items() if k.startswith(prefix + "alg1/")}
         context[prefix] = encode(pack, tokens, mine, under(prefix, see))
 
     timesteps = timesteps_of(pack.scheduler, steps, strength)
-    initial = noise["latents/0"].to(pack.dtype)
-    see("latents/0", initial)
+    initial = see("latents/0", noise["latents/0"].to(pack.dtype))
     z = initial * pack.scheduler.init_noise_sigma
     if init is not None:
         drawn = noise["vae/encoder/noise"].to(pack.dtype)
@@ -501,33 +456,25 @@ def generate(pack, ids, noise, *, steps=20, cfg_scale=7.5, eta=0.0, init=None, m
     for i, t in enumerate(timesteps):
         see_i = under(f"unet/{i}/", see)
         shown = pack.scheduler.scale_model_input(z, t)
-        see_i("sample", shown)
-        see_i("t", t.to(pack.dtype))
-        see_i("time_embedding", time_embedding(pack.unet, t, pack.dtype))
-        eps = evaluate(pack, shown, t, context[""], under("cond/", see_i))
+        eps = evaluate(pack, shown, t, context[""], "cond", see_i)
         if cfg_scale != 1:
-            eps_uncond = evaluate(pack, shown, t, context["uncond/"], under("uncond/", see_i))
+            eps_uncond = evaluate(pack, shown, t, context["uncond/"], "uncond", see_i)
             eps = eps_uncond + cfg_scale * (eps - eps_uncond)
-        see_i("eps", eps)
+        eps = see_i("eps", eps)
         sampler_noise = None
         if draws(pack.scheduler, t, eta):
-            sampler_noise = noise[f"sampler/noise.{i}"].to(pack.dtype)
-            see(f"sampler/noise.{i}", sampler_noise)
+            name = f"sampler/noise.{i}"
+            sampler_noise = see(name, noise[name].to(pack.dtype))
         z = step(pack.scheduler, eps, t, z, eta, sampler_noise)
         if mask is not None:
             later = timesteps[i + 1:i + 2]
             kept = pack.scheduler.add_noise(z_0, initial, later) if len(later) else z_0
             z = (1 - repainted) * kept + repainted * z
-        see(f"latents/{i + 1}", z)
+        z = see(f"latents/{i + 1}", z)
 
-    with observed(pack.vae.decoder, under("vae/decoder/", see)):
+    with hooks.watch_modules(pack.vae.decoder, under("vae/decoder/", see)):
         image = pack.vae.decode(z[None] / pack.vae.config.scaling_factor).sample[0]
-    see("image", image)
-    return image
-
-
-def time_embedding(unet, t, dtype):
-    return unet.time_embedding(unet.time_proj(t.reshape(1)).to(dtype))[0]
+    return see("image", image)
 
 
 def to_pixels(image):
@@ -567,8 +514,10 @@ def main():
     parser.add_argument("--adapter", help="another adapter directory than the pack's")
     parser.add_argument("--no-langevin-noise", action="store_true")
     parser.add_argument("--set", type=setting, action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=("float64", "float32", "bfloat16", "float16"),
+                        default="float32")
     parser.add_argument("--trace", help="write every activation to this safetensors file")
+    parser.add_argument("--force", help="let this trace's activations go on in place of the own ones")
     a = parser.parse_args()
 
     dtype = getattr(torch, a.dtype)
@@ -591,17 +540,19 @@ def main():
         parser.error("--mask and --strength want -i")
     noise = draw_noise(pack, ids, a.seed, a.steps, a.eta, a.height, a.width, strength=strength,
                        masked=mask is not None)
-    trace = {} if a.trace else None
+    force = hooks.Reference(a.force) if a.force else None
+    trace = hooks.FileTrace(force) if a.trace else hooks.Trace(force, only="$^")
     with lifted() if dtype == torch.float64 else nullcontext():
         image = generate(pack, ids, noise, steps=a.steps, cfg_scale=a.cfg_scale, eta=a.eta,
-                         init=init, mask=mask, strength=strength, trace=trace)
+                         init=init, mask=mask, strength=strength,
+                         see=trace if a.trace or a.force else nobody)
     settings = {"program": "llmdiff_torch.py", "parameters": json.dumps(vars(a))}
     info = PngInfo()
     for key, value in settings.items():
         info.add_text(key, value)
     Image.fromarray(to_pixels(image).numpy()).save(a.output, pnginfo=info)
     if a.trace:
-        save_file({k: v.contiguous() for k, v in trace.items()}, a.trace, metadata=settings)
+        trace.save(a.trace, settings)
     print(f"{a.output}: {image.shape[2]}x{image.shape[1]}, seed {a.seed}")
 
 
