@@ -3,6 +3,7 @@
 # make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
 # make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
+# make kit          rebuild golden/kit, by which ports are judged
 # make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
 # make install PREFIX=/usr/local      make uninstall PREFIX=/usr/local
 
@@ -121,7 +122,9 @@ demo:
 	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
 
 golden:
-	golden/make.sh
+	golden/make.sh goldens
+kit:
+	golden/make.sh kit
 
 # ---- installing --------------------------------------------------------------------------------
 # The double build installs beside the other: make REAL=double install. Man pages and completion are
@@ -166,6 +169,6 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report test test-programs deps demo golden lib install uninstall format format-check clean
+.PHONY: all report test test-programs deps demo golden kit lib install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

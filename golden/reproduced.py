@@ -1,7 +1,8 @@
 """Are these the pinned versions, and are these files the committed ones?
 
     python golden/reproduced.py versions          # against requirements.txt
-    python golden/reproduced.py compare PACKS     # golden/data as it is now, and packs built in PACKS
+    python golden/reproduced.py goldens PACKS     # golden/data as it is now, and packs built in PACKS
+    python golden/reproduced.py kit PACKS         # golden/kit as it is now
 
 Exit status 1 where a version differs, a file is missing, or a number moved by more than another CPU's
 rounding would move it.
@@ -14,7 +15,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PACKS = ("golden/micro", "golden/micro_clip", "weights/tiny")
+FILES = {"goldens": ("golden/data", "golden/micro", "golden/micro_clip", "weights/tiny"),
+         "kit": ("golden/kit",)}
+REBUILT = ("golden/data/", "golden/kit/")  # in their place; the packs are frozen
 ROUNDING = 1e-12  # of a tensor's largest magnitude: float64, summed in another order
 
 
@@ -50,11 +53,11 @@ def difference(old, new):
     return max(relative_error(b[k].double(), a[k].double()) for k in a)
 
 
-def compare(packs):
+def compare(what, packs):
     same, moved, bad = 0, [], []
-    for name in git("ls-files", "golden/data", *PACKS).decode().split():
+    for name in git("ls-files", *FILES[what]).decode().split():
         old = git("show", f"HEAD:{name}")
-        path = (ROOT if name.startswith("golden/data/") else Path(packs)) / name
+        path = (ROOT if name.startswith(REBUILT) else Path(packs)) / name
         if not path.exists():
             bad.append(f"{name}: not rebuilt")
         elif path.read_bytes() == old:
@@ -75,4 +78,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "versions":
         versions()
     else:
-        sys.exit(compare(sys.argv[2]))
+        sys.exit(compare(*sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""golden/kit as files: manifest.json, inputs/<group>.safetensors, expected/<group>.safetensors.
+
+    kit = Kit(directory)
+    group = kit.group("operators", "operators")
+    group.case("gelu/small", run, op="gelu", upstream="torch.nn.functional.gelu", spec="6")
+    walk = kit.walk("picture", "picture", run, parameters={...}, pack="micro")
+    kit.save()
+
+run(seed, dtype) -> (inputs, outputs) is a case, as in common.py; run(seed, dtype, force) a walk. What is
+stored is seed 0: the inputs, and the outputs in float64. The yardstick of each float type is upstream's
+own error in it, by common.py's rules. Walks have two: free, and forced, where each named activation is
+replaced by the truth's before the next one reads it.
+"""
+
+import functools
+import json
+import shutil
+
+import torch
+
+import hooks
+from common import SEEDS, relative_error, yardstick
+
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Kit:
+    def __init__(self, directory, **about):
+        self.directory = directory
+        self.manifest = {"format": "llmdiff-kit", "version": 1} | about | {"groups": []}
+        self.groups = []
+
+    def group(self, name, kind, **fields):
+        group = Group(name, kind, fields)
+        self.groups.append(group)
+        return group
+
+    def walk(self, name, kind, run, kept=lambda name: True, **fields):
+        group = self.group(name, kind, **fields)
+        group.walk(run, kept)
+        return group
+
+    def save(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for part in ("inputs", "expected"):
+            (self.directory / part).mkdir(parents=True)
+        for group in self.groups:
+            self.manifest["groups"].append(group.entry())
+            for part in ("inputs", "expected"):
+                path = self.directory / f"{part}/{group.name}.safetensors"
+                hooks.save(path, getattr(group, part), {"kit": "llmdiff-kit 1", "group": group.name})
+        (self.directory / "manifest.json").write_text(pretty(self.manifest) + "\n")
+
+
+class Group:
+    def __init__(self, name, kind, fields):
+        self.name, self.kind, self.fields = name, kind, fields
+        self.inputs, self.expected, self.cases = {}, {}, []
+        self.outputs = None  # a walk's
+
+    def case(self, name, run, **fields):
+        inputs, truth, errors = judged(run)
+        for key, x in inputs.items():
+            self.put(f"{name}/{key}", x)
+        outputs = []
+        for key, y in truth.items():
+            outputs.append(self.expect(f"{name}/{key}", key, y, errors[key]))
+        self.cases.append({"name": name} | fields | {"inputs": list(inputs), "outputs": outputs})
+
+    def walk(self, run, kept):
+        def free(seed, dtype, force=None):
+            inputs, trace = run(seed, dtype, force)
+            return inputs, {k: v for k, v in trace.items() if kept(k)}
+
+        truths = functools.cache(lambda seed: free(seed, torch.float64))
+
+        def forced(seed, dtype):
+            if dtype == torch.float64:
+                return truths(seed)
+            return free(seed, dtype, force=truths(seed)[1])
+
+        inputs, truth, errors = judged(lambda seed, dtype: truths(seed) if dtype == torch.float64
+                                       else free(seed, dtype))
+        _, _, forced_errors = judged(forced)
+        for key, x in inputs.items():
+            self.put(key, x)
+        self.outputs = [
+            self.expect(key, key, y, {"free": errors[key], "forced": forced_errors[key]})
+            for key, y in truth.items()]
+
+    def put(self, name, x):
+        assert name not in self.inputs, name
+        x = x.detach().contiguous()
+        if x.dtype == torch.float64 and torch.equal(x.float().double(), x):
+            x = x.float()
+        self.inputs[name] = x
+
+    def expect(self, full, name, y, yardsticks):
+        assert full not in self.expected, full
+        if y.is_floating_point():
+            assert y.dtype == torch.float64 and torch.isfinite(y).all(), full
+            assert y.abs().max() > 0, f"{full}: nothing but zeros"
+        else:
+            y, yardsticks = y.to(torch.int64), None
+        self.expected[full] = y.detach().contiguous()
+        entry = {"name": name, "shape": list(y.shape)}
+        return entry | ({"yardstick": yardsticks} if yardsticks else {"dtype": "I64"})
+
+    def entry(self):
+        entry = {"name": self.name, "kind": self.kind} | self.fields
+        entry |= {part: f"{part}/{self.name}.safetensors" for part in ("inputs", "expected")}
+        if self.outputs is None:
+            return entry | {"cases": self.cases}
+        return entry | {"inputs_names": list(self.inputs), "outputs": self.outputs}
+
+
+def judged(run):
+    """Seed 0's inputs and float64 outputs, and of each output {"float32": yardstick, ...}."""
+    errors = {}
+    for seed in range(SEEDS):
+        inputs, truth = run(seed, torch.float64)
+        if seed == 0:
+            stored = inputs, truth
+        for dtype in TYPES:
+            _, got = run(seed, dtype)
+            assert got.keys() == truth.keys(), got.keys() ^ truth.keys()
+            for name, y in truth.items():
+                if y.is_floating_point():
+                    assert torch.isfinite(got[name]).all(), (name, dtype, "not finite")
+                    error = relative_error(got[name], y)
+                    errors.setdefault(name, {}).setdefault(dtype, []).append(error)
+    inputs, truth = stored
+    return inputs, truth, {
+        name: {str(dtype)[6:]: float(f"{yardstick(e, y.numel()):.4g}")
+               for dtype, e in errors.get(name, {}).items()} for name, y in truth.items()}
+
+
+def pretty(value, indent=""):
+    """JSON; what fits on a line stands on one."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(line) <= 110 or not isinstance(value, (dict, list)):
+        return line
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k)}: {pretty(v, deeper)}" for k, v in value.items()]
+    else:
+        items = [pretty(v, deeper) for v in value]
+    begin, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{begin}\n" + ",\n".join(deeper + item for item in items) + f"\n{indent}{end}"
