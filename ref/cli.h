@@ -7,6 +7,7 @@
  *     cli_help.c, cli_manual.c, cli_completion.c   help, man pages, bash completion, from the table
  *     cli_generate.c  prompt to picture, with cli_progress.c
  *     cli_encode.c    prompt to text encoding, prompt to tokens
+ *     cli_compare.c   two files side by side; what is done with a report
  *     cli_info.c      what a directory or file holds; a fresh adapter
  *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
  *
@@ -23,6 +24,8 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CANCELLED = 130 };
 
 /* ---- options ----------------------------------------------------------------------------------- */
 
+#define OPERANDS_MAX 2
+
 /* What the person asked for. A row of the table says which field an option fills; one field may be
  * read by several commands. Text lives in argv. */
 typedef struct Options {
@@ -38,8 +41,10 @@ typedef struct Options {
         *tokenizer, *init_image, *mask, *force;
     int64_t clip_skip, preview_every;
     double strength;
-    const char *path; /* the argument of info and help that is not an option */
-    bool tensors, vae_tiling, verbose, quiet, help;
+    const char *only, *map, *json, *html, *svg;
+    double rtol, atol;                 /* negative: not given */
+    const char *operand[OPERANDS_MAX]; /* the arguments that are not options; NULL: not given */
+    bool tensors, vae_tiling, all_rows, verbose, quiet, help;
 } Options;
 
 typedef enum CommandBit {
@@ -47,7 +52,8 @@ typedef enum CommandBit {
     ENCODE = 2,
     TOKENIZE = 4,
     INFO = 8,
-    INIT_ADAPTER = 16
+    INIT_ADAPTER = 16,
+    COMPARE = 32
 } CommandBit;
 
 /* err has the message where the code is not EXIT_OK. */
@@ -56,10 +62,11 @@ typedef int (*CommandRun)(const Options *o, llmdiff_error *err);
 typedef struct Command {
     CommandBit bit;
     const char *name;
-    const char *usage;   /* "-p TEXT [options]" */
-    const char *operand; /* "DIR|FILE": takes one argument that is not an option; or NULL */
-    const char *summary; /* one line */
+    const char *usage;                  /* "-p TEXT [options]" */
+    const char *operands[OPERANDS_MAX]; /* its arguments that are no options: "DIR|FILE"; or NULL */
+    const char *summary;                /* one line */
     CommandRun run;
+    const char *exit_codes; /* other than every command's; or NULL. '\n' begins a new line */
 } Command;
 
 typedef enum OptionKind {
@@ -155,6 +162,10 @@ double seconds_now(void);
 int run_generate(const Options *o, llmdiff_error *err);
 int run_encode(const Options *o, llmdiff_error *err);
 int run_tokenize(const Options *o, llmdiff_error *err);
+/* Prints the report, writes the files that were asked for and ends it. Returns the exit code. */
+int cli_report(const Options *o, llmdiff_report *report, llmdiff_error *err);
+
+int run_compare(const Options *o, llmdiff_error *err);
 int run_info(const Options *o, llmdiff_error *err);
 int run_init_adapter(const Options *o, llmdiff_error *err);
 

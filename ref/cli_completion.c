@@ -11,7 +11,7 @@ static void flag(const Option *o, const char *between) {
 
 /* What may follow a flag: files, directories, one of some words ("ddim|euler"), or nothing to offer. */
 static void value(const char *name) {
-    if (strcmp(name, "FILE") == 0)
+    if (strncmp(name, "FILE", 4) == 0)
         fputs("_llmdiff_offer -f", stdout);
     else if (strcmp(name, "DIR") == 0)
         fputs("_llmdiff_offer -d", stdout);
@@ -42,7 +42,7 @@ static void command_case(const Command *command) {
         first = false;
         flag(&option_table[i], " ");
     }
-    printf("'\n        operands=%s ;;\n", command->operand ? "-f" : "");
+    printf("'\n        operands=%s ;;\n", command->operands[0] ? "-f" : "");
 }
 
 void print_completion(void) {

@@ -33,6 +33,7 @@ void print_command_help(const Command *command) {
         group = option->group;
         print_option(option);
     }
+    if (command->exit_codes) printf("\nExit codes: %s.\n", command->exit_codes);
 }
 
 void print_usage(FILE *to) {
@@ -44,7 +45,7 @@ void print_usage(FILE *to) {
 
 const char *const example_lines[] = {
     "llmdiff generate -m weights/tiny -p \"a red circle\" -o circle.png", "llmdiff info circle.png",
-    NULL};
+    "llmdiff compare reference.safetensors mine.npz", NULL};
 
 void print_help(void) {
     printf("A decoder-only LLM controls Stable Diffusion: Algorithm 1 and Eq. 9 of "
@@ -52,5 +53,6 @@ void print_help(void) {
     print_usage(stdout);
     printf("\nFor example\n");
     for (const char *const *line = example_lines; *line; line++) printf("  %s\n", *line);
-    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled.\n");
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled; compare has\n"
+           "its own.\n");
 }

@@ -2,12 +2,12 @@
 #include "ref/cli.h"
 
 int run_info(const Options *o, llmdiff_error *err) {
-    if (!o->path) {
+    if (!o->operand[0]) {
         cli_fail(err, "info: of what? Give a directory or a file");
         return EXIT_USAGE;
     }
     char *text;
-    llmdiff_status status = llmdiff_describe(o->path, o->tensors, &text, err);
+    llmdiff_status status = llmdiff_describe(o->operand[0], o->tensors, &text, err);
     if (text) fputs(text, stdout);
     llmdiff_free(text);
     return status ? EXIT_FAILED : EXIT_OK;

@@ -28,7 +28,13 @@ static void heading(const char *name) {
     printf(" 1 \"\" \"llmdiff %s\" \"User Commands\"\n.SH NAME\n", llmdiff_version());
 }
 
-static void exit_status(void) {
+static void exit_status(const Command *command) {
+    if (command && command->exit_codes) {
+        fputs(".SH EXIT STATUS\n", stdout);
+        troff(command->exit_codes);
+        puts(".");
+        return;
+    }
     fputs(".SH EXIT STATUS\n"
           "0 done; 1 failed: one line on standard error says what, where, expected and found, and\n"
           "no output is left half-written; 2 wrong usage; 130 cancelled (Ctrl\\-C).\n",
@@ -92,7 +98,7 @@ static void command_page(const Command *command) {
         group = o->group;
         option(o);
     }
-    exit_status();
+    exit_status(command);
     see_also(command);
 }
 
@@ -125,7 +131,7 @@ static void program_page(void) {
         troff(*p);
         fputs("\n.fi\n", stdout);
     }
-    exit_status();
+    exit_status(NULL);
     fputs(".SH ENVIRONMENT\n"
           ".TP\n"
           "\\fBOMP_NUM_THREADS\\fR\n"

@@ -122,6 +122,9 @@ static int read_number(const Option *option, const char *text, double *out, llmd
     double value = strtod(text, &end);
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end || !isfinite(value))
         return cli_fail(err, "--%s: expected a number, found \"%s\"", option->name, text);
+    if (option->max == INT64_MAX && !(value >= (double)option->min))
+        return cli_fail(err, "--%s: expected %lld or more, found %s", option->name,
+                        (long long)option->min, text);
     if (option->min < option->max &&
         !(value >= (double)option->min && value <= (double)option->max))
         return cli_fail(err, "--%s: expected %lld to %lld, found %s", option->name,
@@ -161,19 +164,24 @@ static int take_option(const Command *command, const Option *option, int argc, c
 }
 
 static int take_operand(const Command *command, const char *word, Options *o, llmdiff_error *err) {
-    if (!command->operand)
+    if (!command->operands[0])
         return cli_fail(err, "%s: unexpected argument \"%s\"%s", command->name, word,
                         command->bit & (GENERATE | ENCODE | TOKENIZE) ? "; the prompt goes with -p"
                                                                       : "");
-    if (o->path)
+    for (int i = 0; i < OPERANDS_MAX && command->operands[i]; i++)
+        if (!o->operand[i]) {
+            o->operand[i] = word;
+            return 0;
+        }
+    if (!command->operands[1])
         return cli_fail(err, "%s: expected one %s, found \"%s\" and \"%s\"", command->name,
-                        command->operand, o->path, word);
-    o->path = word;
-    return 0;
+                        command->operands[0], o->operand[0], word);
+    return cli_fail(err, "%s: expected %s and %s, found \"%s\" behind them", command->name,
+                    command->operands[0], command->operands[1], word);
 }
 
 int options_parse(const Command *command, int argc, char **argv, Options *o, llmdiff_error *err) {
-    *o = (Options){0};
+    *o = (Options){.rtol = -1, .atol = -1};
     o->set = malloc(((size_t)argc + 1) * sizeof *o->set);
     if (!o->set) return cli_fail(err, "out of memory");
     for (size_t i = 0; i < option_count; i++)

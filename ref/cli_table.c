@@ -12,7 +12,7 @@
 
 #define PROMPT (GENERATE | ENCODE | TOKENIZE)
 #define RUN (GENERATE | ENCODE)
-#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER)
+#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER | COMPARE)
 
 /* The last columns: default; least and greatest number; constant; help. */
 const Option option_table[] = {
@@ -98,6 +98,18 @@ const Option option_table[] = {
     {RUN, "Files", 0, "force", TEXT(force, "FILE"), NULL, 0, 0, NULL,
      "a trace: every stage starts from its values, in\nplace of those computed"},
 
+    {COMPARE, "Comparing", 0, "only", TEXT(only, "REGEX"), NULL, 0, 0, NULL,
+     "tensors whose name in REF it matches, as grep -E does"},
+    {COMPARE, "Comparing", 0, "rtol", NUMBER(rtol), NULL, 0, INT64_MAX, NULL,
+     "error allowed, relative to the tensor's largest"},
+    {COMPARE, "Comparing", 0, "atol", NUMBER(atol), NULL, 0, INT64_MAX, NULL,
+     "error allowed, absolute, beside --rtol\n(default of both: by REF's yardsticks, or by type)"},
+    {COMPARE, "Comparing", 0, "map", TEXT(map, "FILE"), NULL, 0, 0, NULL,
+     "other names in MINE: JSON {\"theirs\": \"ours\"}, where\na * stands for any text"},
+    {COMPARE, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
+    {COMPARE, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
+     "the report as JSON; - for standard output, in place\nof the table"},
+
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},
     {GENERATE, "Other", 0, "vae-tiling", SWITCH(vae_tiling), NULL, 0, 0, NULL,
@@ -112,14 +124,48 @@ const Option option_table[] = {
 const size_t option_count = sizeof option_table / sizeof option_table[0];
 
 const Command command_table[] = {
-    {GENERATE, "generate", "-p TEXT [options]", NULL, "draw a picture from a prompt", run_generate},
-    {ENCODE, "encode", "-p TEXT [options]", NULL, "write a prompt's text encoding c (Algorithm 1)",
-     run_encode},
-    {TOKENIZE, "tokenize", "-p TEXT [options]", NULL, "print a prompt's token ids and pieces",
-     run_tokenize},
-    {INFO, "info", "DIR|FILE [options]", "DIR|FILE",
-     "show what is in a pack, a part of one, or a file", run_info},
-    {INIT_ADAPTER, "init-adapter", "-m PACK -o DIR [options]", NULL,
-     "write a fresh adapter for an LLM and a U-Net", run_init_adapter},
+    {GENERATE,
+     "generate",
+     "-p TEXT [options]",
+     {0},
+     "draw a picture from a prompt",
+     run_generate,
+     NULL},
+    {ENCODE,
+     "encode",
+     "-p TEXT [options]",
+     {0},
+     "write a prompt's text encoding c (Algorithm 1)",
+     run_encode,
+     NULL},
+    {TOKENIZE,
+     "tokenize",
+     "-p TEXT [options]",
+     {0},
+     "print a prompt's token ids and pieces",
+     run_tokenize,
+     NULL},
+    {INFO,
+     "info",
+     "DIR|FILE [options]",
+     {"DIR|FILE"},
+     "show what is in a pack, a part of one, or a file",
+     run_info,
+     NULL},
+    {INIT_ADAPTER,
+     "init-adapter",
+     "-m PACK -o DIR [options]",
+     {0},
+     "write a fresh adapter for an LLM and a U-Net",
+     run_init_adapter,
+     NULL},
+    {COMPARE,
+     "compare",
+     "REF MINE [options]",
+     {"REF", "MINE"},
+     "compare two programs' tensors, and name where they first differ",
+     run_compare,
+     "0 match, 1 mismatch, 2 wrong usage, 3 a tensor missing or of another\n"
+     "shape, or a file that can't be read, 4 not finite (NaN, infinity), 130 cancelled"},
 };
 const size_t command_count = sizeof command_table / sizeof command_table[0];

@@ -120,7 +120,7 @@ LLMDIFF_API llmdiff_status llmdiff_tokenize(const llmdiff_pack *pack, const char
                                             llmdiff_error *error);
 /* The piece as it stands in the vocabulary; NULL if there is no such id. */
 LLMDIFF_API const char *llmdiff_piece(const llmdiff_pack *pack, int64_t id);
-/* Ends what llmdiff_tokenize and llmdiff_describe return. NULL is fine. */
+/* Ends what llmdiff_tokenize, llmdiff_describe and the texts of a report return. NULL is fine. */
 LLMDIFF_API void llmdiff_free(void *memory);
 
 /* ---- a request ----------------------------------------------------------------------------------- */
@@ -256,6 +256,56 @@ LLMDIFF_API llmdiff_status llmdiff_save_tensors(const llmdiff_result *result, co
 /* Can a file of that name be written? Tried, and nothing left behind: better known before minutes of
  * work. */
 LLMDIFF_API llmdiff_status llmdiff_check_output(const char *path, llmdiff_error *error);
+
+/* ---- the yardstick ------------------------------------------------------------------------------- */
+
+/* Tensors that two programs computed, side by side: where they first differ, by how much, and what
+ * that looks like. */
+typedef struct llmdiff_report llmdiff_report;
+
+typedef struct llmdiff_compare_options {
+    size_t size;                  /* llmdiff_compare_default sets it */
+    const char *reference, *mine; /* safetensors, npz or npy files */
+    const char *only; /* names to compare: a POSIX extended regular expression; or NULL */
+    /* What error is allowed: atol + rtol * the largest magnitude of the tensor in the reference.
+     * Negative: not given. With neither, by the reference's own yardsticks or by stored type; the
+     * report says which. */
+    double rtol, atol;
+    const char
+        *map_file; /* JSON {"name in mine": "name in the reference"}; '*' for any text; or NULL */
+    void *user;    /* passed to progress */
+    /* Numbers of the reference that were compared so far. May be NULL; other than 0 cancels. */
+    int (*progress)(void *user, int64_t done, int64_t of);
+} llmdiff_compare_options;
+
+/* All defaults. `size` is sizeof(llmdiff_compare_options). MISUSE if it is too small to be one. */
+LLMDIFF_API llmdiff_status llmdiff_compare_default(llmdiff_compare_options *options, size_t size);
+/* Each tensor of the reference, in the order of its data. FAILED: a file can't be read, or there is
+ * nothing to compare; tensors that differ, or aren't there, are a report. */
+LLMDIFF_API llmdiff_status llmdiff_compare(const llmdiff_compare_options *options,
+                                           llmdiff_report **report, llmdiff_error *error);
+LLMDIFF_API void llmdiff_report_free(llmdiff_report *report); /* NULL is fine */
+
+typedef enum llmdiff_code {
+    LLMDIFF_CODE_MATCH = 0,
+    LLMDIFF_CODE_MISMATCH = 1,
+    LLMDIFF_CODE_USAGE = 2,   /* no report: NULL, or one that was freed */
+    LLMDIFF_CODE_MISSING = 3, /* a tensor is missing, or has another shape or kind of type */
+    LLMDIFF_CODE_NONFINITE = 4
+} llmdiff_code;
+
+/* An llmdiff_code, which is the program's exit code too; of several, 3 before 4 before 1. */
+LLMDIFF_API int llmdiff_report_code(const llmdiff_report *report);
+/* The report as a table of 120 columns, to end with llmdiff_free; a long one in part, unless
+ * all_rows. */
+LLMDIFF_API llmdiff_status llmdiff_report_text(const llmdiff_report *report, int all_rows,
+                                               char **text, llmdiff_error *error);
+/* Everything in it, as JSON; numbers that are not finite as "NaN", "Infinity", "-Infinity". */
+LLMDIFF_API llmdiff_status llmdiff_report_json(const llmdiff_report *report, char **text,
+                                               llmdiff_error *error);
+/* Text into a file. */
+LLMDIFF_API llmdiff_status llmdiff_save_text(const char *text, const char *path,
+                                             llmdiff_error *error);
 
 /* ---- other tools --------------------------------------------------------------------------------- */
 

@@ -35,6 +35,13 @@ double four_ulp_of(double magnitude, Dtype dtype) {
     return magnitude > 0 && dtype_is_float(dtype) ? 4 * ulp_of(magnitude, dtype) : 0;
 }
 
+double largest_of(const double *x, int64_t count) {
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(x[i])) largest = fmax(largest, fabs(x[i]));
+    return largest;
+}
+
 /* ---- the largest of everything ------------------------------------------------------------------- */
 
 static bool both_finite(double a, double b) { return isfinite(a) && isfinite(b); }

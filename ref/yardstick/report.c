@@ -20,6 +20,12 @@ void report_free(Report *r) {
     free(r);
 }
 
+const char *verdict_name(RowVerdict verdict) {
+    static const char *const names[] = {"match",     "mismatch", "non-finite",
+                                        "misshapen", "missing",  "extra"};
+    return names[verdict];
+}
+
 int report_add(Report *r, const Row *row, Error *err) {
     /* Room for a power of two rows: full when their number is one. */
     if ((r->rows & (r->rows - 1)) == 0) {

@@ -98,6 +98,8 @@ typedef struct Row {
  * of the same shape; `dtype` is mine's stored type. Integers: equal or not. */
 void measure(Row *row, const double *ref, const double *mine, int64_t count, Dtype dtype,
              const Tolerance *tolerance);
+/* The largest magnitude; over the finite elements. */
+double largest_of(const double *x, int64_t count);
 /* 4 units in the last place of a number of that magnitude in a float type; 0 for 0. */
 double four_ulp_of(double magnitude, Dtype dtype);
 
@@ -129,11 +131,29 @@ void report_conclude(Report *r);
 /* 0 match, 1 mismatch, 3 missing or misshapen, 4 non-finite; of several 3 before 4 before 1. */
 int report_code(const Report *r);
 
+const char *verdict_name(RowVerdict verdict); /* "non-finite" */
+
 /* Each malloc'ed text, NULL when out of memory. */
 char *report_text(const Report *r, bool all_rows, Error *err);
 char *report_json(const Report *r, Error *err);
 char *report_html(const Report *r, Error *err); /* one self-contained page */
 char *report_svg(const Report *r, Error *err);  /* the errors along the network's depth */
+
+/* ---- compare.c: two files -> a Report ------------------------------------------------------------ */
+
+typedef struct CompareRequest {
+    const char *reference, *mine, *map_file; /* paths; no map: NULL */
+    const char *only;  /* POSIX extended regular expression of names; or NULL */
+    double rtol, atol; /* negative: not given */
+    /* Elements of the reference looked at so far; other than 0 cancels. May be NULL. */
+    int (*progress)(void *user, int64_t done, int64_t of);
+    void *user;
+} CompareRequest;
+
+/* NULL with a message: a file that can't be read, nothing to compare, out of memory, cancelled. */
+Report *compare_files(const CompareRequest *q, Error *err);
+/* The regular expression is one. 0 or -1. */
+int compare_check_only(const char *only, Error *err);
 
 /* ---- hints.c ------------------------------------------------------------------------------------- */
 
