@@ -53,6 +53,5 @@ void print_help(void) {
     print_usage(stdout);
     printf("\nFor example\n");
     for (const char *const *line = example_lines; *line; line++) printf("  %s\n", *line);
-    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled; compare has\n"
-           "its own.\n");
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled. compare has its own.\n");
 }

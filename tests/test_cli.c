@@ -90,6 +90,9 @@ static void help_lists_every_flag_with_its_default(void **state) {
     assert_lists("info", (const char *[]){"--tensors", NULL});
     assert_lists("init-adapter", (const char *[]){"--model ", "--llm ", "--unet ", "--seed ",
                                                   "--set ", "-o, --output DIR", NULL});
+    assert_lists("compare",
+                 (const char *[]){"--only REGEX", "--rtol X", "--atol X", "--map FILE", "--all",
+                                  "--json FILE", "Exit codes: 0 match, 1 ", NULL});
 }
 
 static void the_nearest_flag_is_suggested(void **state) {

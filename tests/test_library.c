@@ -629,12 +629,12 @@ static void the_program_sees_the_public_header_alone(void **state) {
 
 static void every_flag_is_in_manual_and_completion(void **state) {
     (void)state;
-    static const char *const commands[] = {"generate", "encode", "tokenize", "info",
-                                           "init-adapter"};
+    static const char *const commands[] = {"generate", "encode",       "tokenize",
+                                           "info",     "init-adapter", "compare"};
     Result completion = RUN("help", "--completion");
     assert_ok(completion);
     assert_ok(RUN("help", "--man"));
-    for (int i = 0; i < 5; i++) {
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         Result help = RUN("help", commands[i]), manual = RUN("help", "--man", commands[i]);
         char start[64], flags[4096], *own;
         assert_ok(manual);
