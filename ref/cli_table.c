@@ -99,16 +99,16 @@ const Option option_table[] = {
      "a trace: every stage starts from its values, in\nplace of those computed"},
 
     {COMPARE, "Comparing", 0, "only", TEXT(only, "REGEX"), NULL, 0, 0, NULL,
-     "tensors whose name in REF it matches, as grep -E does"},
+     "tensors whose name in REF it matches (as grep -E)"},
     {COMPARE, "Comparing", 0, "rtol", NUMBER(rtol), NULL, 0, INT64_MAX, NULL,
      "error allowed, relative to the tensor's largest"},
     {COMPARE, "Comparing", 0, "atol", NUMBER(atol), NULL, 0, INT64_MAX, NULL,
-     "error allowed, absolute, beside --rtol\n(default of both: by REF's yardsticks, or by type)"},
+     "error allowed, absolute, beside --rtol\n(default: by REF's yardsticks, or by stored type)"},
     {COMPARE, "Comparing", 0, "map", TEXT(map, "FILE"), NULL, 0, 0, NULL,
-     "other names in MINE: JSON {\"theirs\": \"ours\"}, where\na * stands for any text"},
+     "other names in MINE: JSON {\"theirs\": \"ours\"}; a *\nstands for any text"},
     {COMPARE, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
     {COMPARE, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
-     "the report as JSON; - for standard output, in place\nof the table"},
+     "the report as JSON; -: to standard output,\nin place of the table"},
 
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},
@@ -165,7 +165,8 @@ const Command command_table[] = {
      {"REF", "MINE"},
      "compare two programs' tensors, and name where they first differ",
      run_compare,
-     "0 match, 1 mismatch, 2 wrong usage, 3 a tensor missing or of another\n"
-     "shape, or a file that can't be read, 4 not finite (NaN, infinity), 130 cancelled"},
+     "0 match, 1 mismatch, 2 wrong usage, 3 a tensor missing or of\n"
+     "another shape, or a file that can't be read, 4 not finite (NaN, infinity),\n"
+     "130 cancelled"},
 };
 const size_t command_count = sizeof command_table / sizeof command_table[0];
