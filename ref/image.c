@@ -24,7 +24,9 @@ typedef struct Job {
     Error *err;
     png_structp png;
     png_infop info;
-    FILE *stream;       /* written to */
+    FILE *stream;   /* written to; NULL: to memory */
+    uint8_t *bytes; /* memory written to [size], with room for [room] */
+    size_t size, room;
     png_textp chunk;    /* the texts written */
     const char *unread; /* [left]: what is left to read */
     size_t left;
@@ -61,10 +63,25 @@ static void on_read_warning(png_structp png, png_const_charp message) {
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
+static void append_bytes(png_structp png, Job *job, png_const_bytep data, size_t size) {
+    if (size > job->room - job->size) {
+        const size_t room = 2 * (job->size + size);
+        uint8_t *more = realloc(job->bytes, room);
+        if (!more) png_error(png, "out of memory");
+        job->bytes = more;
+        job->room = room;
+    }
+    memcpy(job->bytes + job->size, data, size);
+    job->size += size;
+}
+
 /* Errors of the stream are left to outfile_close, which knows what to say about them. */
 static void write_bytes(png_structp png, png_bytep data, size_t size) {
     Job *job = png_get_io_ptr(png);
-    fwrite(data, 1, size, job->stream);
+    if (job->stream)
+        fwrite(data, 1, size, job->stream);
+    else
+        append_bytes(png, job, data, size);
 }
 
 static void flush_nothing(png_structp png) { (void)png; }
@@ -121,6 +138,41 @@ int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t
     if (!err->set) return outfile_close(&file, err);
     outfile_discard(&file);
     return -1;
+}
+
+static int write_indices(Job *job, const ImagePalette *palette, const uint8_t *index,
+                         uint32_t width, uint32_t height) {
+    if (setjmp(png_jmpbuf(job->png))) return -1;
+    png_color color[256];
+    for (int i = 0; i < palette->colors; i++)
+        color[i] = (png_color){palette->rgb[i][0], palette->rgb[i][1], palette->rgb[i][2]};
+    png_byte clear = 0;
+    png_set_write_fn(job->png, job, write_bytes, flush_nothing);
+    png_set_IHDR(job->png, job->info, width, height, 8, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    png_set_PLTE(job->png, job->info, color, palette->colors);
+    if (palette->first_is_clear) png_set_tRNS(job->png, job->info, &clear, 1, NULL);
+    png_write_info(job->png, job->info);
+    for (uint32_t y = 0; y < height; y++) png_write_row(job->png, index + (size_t)y * width);
+    png_write_end(job->png, NULL);
+    return 0;
+}
+
+uint8_t *image_palette_png(const ImagePalette *palette, const uint8_t *index, int64_t width,
+                           int64_t height, size_t *size, Error *err) {
+    Job job = {.path = "a picture in memory", .err = err};
+    errno = 0;
+    job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_write_warning);
+    if (job.png) job.info = png_create_info_struct(job.png);
+    if (job.png && job.info)
+        write_indices(&job, palette, index, (uint32_t)width, (uint32_t)height);
+    else
+        fail(err, "%s: out of memory", job.path);
+    png_destroy_write_struct(&job.png, &job.info);
+    *size = job.size;
+    if (!err->set) return job.bytes;
+    free(job.bytes);
+    return NULL;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------- */

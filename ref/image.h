@@ -10,6 +10,7 @@
 
 #include "tensor/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* rgb [height, width, 3]. text: key, value, key, value, ..., NULL, or NULL; values are UTF-8 and
@@ -17,6 +18,17 @@
  * rename. 0, or -1 with a message and no file. */
 int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
                     const char *const *text, Error *err);
+
+typedef struct ImagePalette {
+    int colors; /* 1 to 256 */
+    const uint8_t (*rgb)[3];
+    bool first_is_clear; /* color 0 is transparent */
+} ImagePalette;
+
+/* index [height, width], each below palette->colors: the bytes of a PNG file, malloc'ed [*size].
+ * NULL with a message. */
+uint8_t *image_palette_png(const ImagePalette *palette, const uint8_t *index, int64_t width,
+                           int64_t height, size_t *size, Error *err);
 
 /* Any PNG as 8-bit RGB [height, width, 3], malloc'ed: alpha is dropped, palettes and grey are widened,
  * 16 bits are scaled to 8. NULL with a message. */
