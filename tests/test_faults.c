@@ -16,6 +16,7 @@
 #include "ref/image.h"
 #include "ref/llmdiff.h"
 #include "ref/pipeline.h"
+#include "ref/yardstick/yardstick.h"
 #include "weights/file.h"
 #include "weights/npy.h"
 
@@ -315,6 +316,29 @@ static void fresh_adapter(const char *what, Error *err, uint64_t *digest) {
     mix_model(digest, a->files);
     mix_text(digest, a->settings.layers);
     adapter_free(a);
+}
+
+/* Pictures of errors; the texts grow, the pixels are a PNG. */
+static void report_page(const char *what, Error *err, uint64_t *digest) {
+    static char title[] = "compare", name[] = "latents/0", hint[] = "zeros";
+    static double ref[12] = {1, 2, 3}, mine[12] = {1, 2};
+    const TensorInfo t = {.ndim = 3, .dim = {2, 2, 3}, .count = 12};
+    Row row[3];
+    (void)what;
+    for (int i = 0; i < 3; i++)
+        row[i] = (Row){.name = name, .verdict = ROW_MISMATCH, .ref = t, .mine = t, .max_rel = 1};
+    Report r = {.title = title, .reference = name, .mine = name, .row = row, .rows = 3};
+    r.worst_ref = ref;
+    r.worst_mine = mine;
+    r.hint[0] = hint;
+    r.hints = 1;
+    report_conclude(&r);
+    char *page = report_html(&r, err), *picture_alone = err->set ? NULL : report_svg(&r, err);
+    assert_true(err->set || (page && picture_alone));
+    mix_text(digest, page);
+    mix_text(digest, picture_alone);
+    free(page);
+    free(picture_alone);
 }
 
 /* ---- the same by the library's header ------------------------------------------------------------- */
@@ -896,6 +920,7 @@ int main(void) {
         {"writing files", outputs, NULL},
         {"reading files", inputs, NULL},
         {"a fresh adapter", fresh_adapter, NULL},
+        {"a report's page", report_page, NULL},
         {"llmdiff_open", library_open, NULL},
         {"llmdiff_encode", library_encode, NULL},
         {"llmdiff_generate", library_draw, NULL},

@@ -1,0 +1,57 @@
+/* Which part of the network a tensor belongs to, by its name: the bands of report_svg.c. */
+#include "ref/yardstick/report_markup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The first component of a name; `rest` is what follows its slash. */
+static void component(const char *name, char label[LABEL_SIZE], const char **rest) {
+    const size_t n = strcspn(name, "/");
+    snprintf(label, LABEL_SIZE, "%.*s", (int)(n < LABEL_SIZE ? n : LABEL_SIZE - 1), name);
+    *rest = name[n] ? name + n + 1 : name + n;
+}
+
+/* latents/{i} is what step i - 1 made, sampler/noise.{i} what step i took. */
+static bool step_of_sampler(const char *name, char label[LABEL_SIZE]) {
+    const char *digits = strncmp(name, "latents/", 8) == 0          ? name + 8
+                         : strncmp(name, "sampler/noise.", 14) == 0 ? name + 14
+                                                                    : NULL;
+    if (!digits) return false;
+    const long i = strtol(digits, NULL, 10) - (*name == 'l');
+    snprintf(label, LABEL_SIZE, i < 0 ? "latents" : "unet/%ld", i);
+    return true;
+}
+
+/* "llm", "uncond llm", "unet/0" and its half "cond", "vae"; the names are those of the specification's
+ * section 8, and others go by their first component. */
+static void part_of(const char *name, char part[LABEL_SIZE], char half[LABEL_SIZE]) {
+    char first[LABEL_SIZE], second[LABEL_SIZE];
+    const char *rest;
+    half[0] = '\0';
+    if (step_of_sampler(name, part)) return;
+    component(name, first, &rest);
+    snprintf(part, LABEL_SIZE, "%s", first);
+    if (strcmp(first, "ids") == 0) snprintf(part, LABEL_SIZE, "llm");
+    if (strcmp(first, "image") == 0) snprintf(part, LABEL_SIZE, "vae");
+    if (strcmp(first, "uncond") == 0) {
+        component(rest, second, &rest);
+        snprintf(part, LABEL_SIZE, "uncond %.30s", strcmp(second, "ids") == 0 ? "llm" : second);
+    } else if (strcmp(first, "unet") == 0) {
+        component(rest, second, &rest);
+        snprintf(part, LABEL_SIZE, "unet/%.30s", second);
+        component(rest, second, &rest);
+        if (strcmp(second, "cond") == 0 || strcmp(second, "uncond") == 0)
+            snprintf(half, LABEL_SIZE, "%s", second);
+    }
+}
+
+void report_place(const Row *row, char part[LABEL_SIZE], char half[LABEL_SIZE]) {
+    if (!row->group) {
+        part_of(row->name, part, half);
+        return;
+    }
+    char unused[LABEL_SIZE];
+    snprintf(part, LABEL_SIZE, "%.40s", row->group);
+    part_of(row->name, half, unused);
+}
