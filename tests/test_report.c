@@ -212,10 +212,35 @@ static void assert_well_formed(const char *text, bool html) {
         fail_msg("not well-formed, from byte %zu: %.60s", (size_t)(where - text), where);
 }
 
+/* Every length of the picture lies within it. */
+static void assert_inside(const char *svg) {
+    static const char *const key[] = {" x=\"",     " y=\"",      " cx=\"", " cy=\"",
+                                      " width=\"", " height=\"", " d=\"M"};
+    for (int i = 0; i < 7; i++)
+        for (const char *p = svg; (p = strstr(p, key[i]));) {
+            p += strlen(key[i]);
+            const double v = strtod(p, NULL);
+            if (!(v >= 0 && v <= 700) || strspn(p, "0123456789") == 0)
+                fail_msg("outside of the picture: %s%.20s", key[i], p);
+        }
+}
+
 static size_t count_of(const char *text, const char *what) {
     size_t n = 0;
     for (const char *p = text; (p = strstr(p, what)); p += strlen(what)) n++;
     return n;
+}
+
+/* y of the mark of the column whose title begins with that name. */
+static double height_of(const char *svg, const char *name) {
+    char title[96];
+    snprintf(title, sizeof title, "<title>%s\n", name);
+    const char *p = strstr(svg, title);
+    const char *round = p ? strstr(p, " cy=\"") : NULL,
+               *diamond = p ? strstr(p, "class=\"bad\" d=\"M") : NULL;
+    assert_true(round || diamond);
+    if (round && (!diamond || round < diamond)) return strtod(round + 5, NULL);
+    return strtod(strchr(diamond + 16, ' '), NULL);
 }
 
 static void keep(const char *name, const char *extension, const char *text) {
@@ -245,6 +270,7 @@ static Written write(const char *name) {
     keep(name, "svg", w.svg);
     assert_well_formed(w.html, true);
     assert_well_formed(w.svg, false);
+    assert_inside(w.svg);
     assert_true(strlen(w.svg) < 300000);
     assert_non_null(strstr(w.html, w.svg)); /* the page has the picture in it */
     assert_int_equal(count_of(w.html, "http"), count_of(w.html, "xmlns=\"http"));
@@ -277,6 +303,7 @@ static void test_all_match(void **state) {
     HAS(w.html, "class=\"verdict match\"");
     HAS(w.html, "<title>compare: Match</title>");
     HAS_NOT(w.html, "First divergence");
+    HAS_NOT(w.svg, ">ids</text>"); /* the llm's */
     HAS(w.svg, "No divergence: all 91 tensors match");
     HAS_NOT(w.svg, "class=\"bad\"");
     assert_int_equal(count_of(w.svg, "class=\"ok\""), 91 + 1); /* and the legend's */
@@ -316,6 +343,7 @@ static void test_diverges(void **state) {
     HAS(w.svg, "First divergence: ");
     HAS(w.svg, "class=\"bad\"");
     HAS(w.svg, "class=\"first\"");
+    HAS(w.html, "allowed by"); /* each its own */
     done(w);
 }
 
@@ -366,7 +394,7 @@ static void test_missing_only(void **state) {
     HAS(w.html, "Missing or misshapen");
     HAS(w.html, "It isn't there; the reference has [5, 40].");
     HAS(w.html, "[5, 40] F32, mine [40, 5] BF16");
-    HAS(w.svg, "no tensor");
+    HAS(w.svg, ">absent<");
     assert_int_equal(count_of(w.svg, "class=\"gone\""), 3 + 1);
     HAS_NOT(w.svg, "class=\"bar\"");
     done(w);
@@ -399,11 +427,13 @@ static void test_not_finite(void **state) {
     HAS(w.svg, "NaN, inf");
     assert_int_equal(count_of(w.svg, "class=\"nan\""), 1 + 1);
     assert_int_equal(count_of(w.svg, "class=\"bad\""), 3 + 1);
+    HAS(w.svg, "class=\"first\" d=\"M371.0 "); /* the fourth of seven, from 52 to 690 */
+    /* Down: beyond the scale, on it, at its end; then exact zeros. */
+    const double huge = height_of(w.svg, "huge"), of_zero = height_of(w.svg, "of zero"),
+                 tiny = height_of(w.svg, "tiny"), exact = height_of(w.svg, "exact");
+    assert_true(huge == of_zero && huge < tiny && tiny + 8 < exact);
     HAS(w.html, "mine <b>NaN</b>"); /* whatever its sign */
     HAS_NOT(w.html, "-nan");
-    static const char *const coordinate[] = {"=\"nan", "=\"-nan", "=\"inf", "Mnan",
-                                             "Lnan",   " nan",    "Minf"};
-    for (int i = 0; i < 7; i++) assert_int_equal(count_of(w.svg, coordinate[i]), i ? 0 : 2);
     done(w);
 }
 
@@ -558,6 +588,11 @@ static uint8_t *pixels_of(const char *html, int k, int64_t *width, int64_t *heig
     }
     size_t size;
     uint8_t *png = from_base64(p, &size);
+    assert_true(strcspn(p, "\"") % 4 == 0 && size > 12 &&
+                memcmp(png + size - 8,
+                       "IEND\xae"
+                       "B`\x82",
+                       8) == 0);
     char path[] = "/tmp/llmdiff-report-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -631,6 +666,20 @@ static void test_heat_places(void **state) {
             fail_msg("%s: %lld x %lld, wrong at %lld, %lld", seen[i].name, (long long)width,
                      (long long)height, (long long)x, (long long)y);
         assert_true(width <= 400 && height <= 400);
+        free(rgb);
+        free(html);
+    }
+}
+
+/* NaN in a block of a large tensor shows whatever else is in it, before it or behind. */
+static void test_heat_not_finite(void **state) {
+    (void)state;
+    for (int behind = 0; behind < 2; behind++) {
+        char *html = page_of("heat-nan", info(DTYPE_F32, 2, 3, 5120, 0), behind ? 101 : 97, NAN);
+        int64_t width, height, pink = 0;
+        uint8_t *rgb = pixels_of(html, 0, &width, &height);
+        for (int64_t i = 0; i < width * height; i++) pink += is_color(rgb + 3 * i, 255, 0, 200);
+        assert_int_equal(pink, 1);
         free(rgb);
         free(html);
     }
@@ -736,6 +785,7 @@ int main(void) {
         cmocka_unit_test(test_ten_thousand),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_heat_places),
+        cmocka_unit_test(test_heat_not_finite),
         cmocka_unit_test(test_heat_scalar),
         cmocka_unit_test(test_heat_common_scale),
     };

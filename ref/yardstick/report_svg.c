@@ -328,7 +328,7 @@ static void put_scale(const Chart *c) {
         put_line(c->out, "grid", LEFT, y, RIGHT, y);
         put_words(c->out, "tick", "e", LEFT - 5, y + 4, decade == 0 ? "1" : words);
     }
-    if (c->absent) put_lane(c, c->y_absent, "no tensor");
+    if (c->absent) put_lane(c, c->y_absent, "absent");
     if (c->nonfinite) put_lane(c, c->y_nonfinite, "NaN, inf");
     put_words(c->out, "tick", "e", LEFT - 5, c->y_zero + 4, "0");
     put_line(c->out, "grid", LEFT, c->floor, RIGHT, c->floor);
