@@ -56,6 +56,18 @@ static Tensor initial_encoding(Context *ctx, const Settings *choice, Tensor x, N
     return zeros_like(ctx, x);
 }
 
+Tensor alg1_step(Context *ctx, const Settings *choice, double g, double h, LlmScores s,
+                 Tensor before, Tensor eps, Tensor c) {
+    /* c = c + g(t) (S_sentence - S_word); the control without the word score adds S_sentence
+     * alone, score "difference" adds g(t) (delta_{t+1} - delta_t) */
+    Tensor delta = choice->word_score ? sub(ctx, s.s_sentence, s.s_word) : s.s_sentence;
+    Tensor step = choice->score == SCORE_DIFFERENCE ? sub(ctx, before, delta) : delta;
+    accumulate(c, choice->g_scale * g, step);
+    /* c = c + sqrt(2 h(t)) eps_t */
+    if (choice->noise) accumulate(c, sqrt(2 * choice->h_scale * h), eps);
+    return delta;
+}
+
 Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
                      const int64_t *ids, int64_t n, Noise *noise, const char *group) {
     const int64_t T = llm->T, last = choice->last < 0 ? T - 1 : choice->last;
@@ -72,8 +84,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
     for (int64_t t = T; t >= 1 && !ctx->error.set; t--) {
         ArenaMark mark = scope_begin(ctx);
         int64_t l = T - t;
-        double g = choice->g_scale * at_time(scalars.g, l);
-        double h = choice->h_scale * softplus(at_time(scalars.eta, l));
+        double g = at_time(scalars.g, l), h = softplus(at_time(scalars.eta, l));
         bool takes_part = l >= choice->first && l <= last;
 
         /* x^{t-1} = F_t(x^t), with S_t in both readings (before g) */
@@ -81,21 +92,14 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
         observe(ctx, s.s_sentence, "%sllm/s_sentence.%lld", group, (long long)t);
         observe(ctx, s.s_word, "%sllm/s_word.%lld", group, (long long)t);
 
-        /* c = c + g(t) (S_sentence - S_word); the control without the word score adds S_sentence
-         * alone, score "difference" adds g(t) (delta_{t+1} - delta_t) */
-        Tensor delta = choice->word_score ? sub(ctx, s.s_sentence, s.s_word) : s.s_sentence;
-        Tensor step = choice->score == SCORE_DIFFERENCE ? sub(ctx, before, delta) : delta;
-        if (takes_part) accumulate(c, g, step);
-
-        /* c = c + sqrt(2 h(t)) eps_t. Blocks that take no part draw too, so that the noise of the
-         * others does not depend on `blocks`. */
+        /* Blocks that take no part draw too, so that the noise of the others does not depend on
+         * `blocks`. */
+        Tensor eps = {0};
         if (choice->noise) {
-            Tensor eps = draw(ctx, noise, group, "eps", t, c);
+            eps = draw(ctx, noise, group, "eps", t, c);
             observe(ctx, eps, "%salg1/eps.%lld", group, (long long)t);
-            if (takes_part) accumulate(c, sqrt(2 * h), eps);
         }
-
-        if (takes_part) assign(before, delta);
+        if (takes_part) assign(before, alg1_step(ctx, choice, g, h, s, before, eps, c));
         assign(x, s.x_next);
         arena_release(&ctx->arena, mark);
         observe(ctx, x, "%sllm/x.%lld", group, (long long)(t - 1));

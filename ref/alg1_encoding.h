@@ -17,6 +17,12 @@ typedef struct Alg1Scalars {
 Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
                      const int64_t *ids, int64_t n, Noise *noise, const char *group);
 
+/* One step of it, in place on c [N, D]: what block t adds, with g(t), h(t) before g_scale and h_scale. `before` is
+ * the delta of the block before (0 at the first), eps the noise where there is any. Returns this block's
+ * delta = S_sentence - S_word (without the word score S_sentence). */
+Tensor alg1_step(Context *ctx, const Settings *choice, double g, double h, LlmScores s,
+                 Tensor before, Tensor eps, Tensor c);
+
 /* What the adapter reads: c itself, or with normalize "rms" each token's row divided by its root
  * mean square (a row of zeros stays zero). c [N, D] -> [N, D] */
 Tensor alg1_normalize(Context *ctx, Tensor c, const Settings *choice);

@@ -13,8 +13,7 @@
 
 #include <string.h>
 
-/* Bytes [height, width, 3] to -1 .. 1, [1, height, width, 3] */
-static Tensor from_pixels(Context *ctx, const uint8_t *rgb, int64_t height, int64_t width) {
+Tensor from_pixels(Context *ctx, const uint8_t *rgb, int64_t height, int64_t width) {
     Tensor x = TENSOR_NEW(ctx, 1, height, width, 3);
     for (int64_t i = 0; x.data && i < tensor_numel(x); i++)
         x.data[i] = (real)(2 * ((double)rgb[i] / 255) - 1);

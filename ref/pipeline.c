@@ -20,9 +20,8 @@ static Tensor for_each_prompt(Context *ctx, Tensor x, int64_t count) {
     return y;
 }
 
-/* Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C] */
-static Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
-                      const Prompts *p) {
+Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
+               const Prompts *p) {
     if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     /* A copy: forcing `sample` changes what the U-Net is shown, not what the sampler steps from. */

@@ -122,6 +122,11 @@ typedef struct Prompts {
 
 Prompts condition(Context *ctx, const Pack *pack, const Request *r);
 
+/* pipeline.c. Evaluation i at timestep t: latents [1, h, w, C] -> eps after guidance [1, h, w, C].
+ * Activations are named "unet/<i>/...". */
+Tensor predict(Context *ctx, const Unet *unet, int64_t i, double t, Tensor latents,
+               const Prompts *p);
+
 /* ---- canvas.c: where the walk begins ------------------------------------------------------------ */
 
 /* What image to image and inpainting keep through the walk; all empty for text to image. */
@@ -138,6 +143,8 @@ Tensor canvas_begin(Context *ctx, const Pack *pack, const Request *r, const Samp
 /* Latents after evaluation i of `s`: kept places get the picture's own latents, with as much noise as
  * the next evaluation expects. Without a mask: x. */
 Tensor canvas_blend(Context *ctx, const Canvas *canvas, const Sampler *s, int64_t i, Tensor x);
+/* Bytes [height, width, 3] to -1 .. 1, [1, height, width, 3] */
+Tensor from_pixels(Context *ctx, const uint8_t *rgb, int64_t height, int64_t width);
 
 /* ---- picture.c ---------------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
  *     freq_k = exp(-ln(10000) k / (half - freq_shift)),  k < half = channels / 2
  * [sin | cos] of t freq_k, or [cos | sin] with flip_sin_to_cos. Computed in double and rounded once:
  * t freq_k has lost 3e-5 by t = 999 where it is computed in float32. -> [1, time_dim] */
-static Tensor time_embedding(Context *ctx, const Unet *u, double t) {
+Tensor unet_time_embedding(Context *ctx, const Unet *u, double t) {
     ArenaMark mark = scope_begin(ctx);
     Tensor wave = TENSOR_NEW(ctx, 1, u->time_channels);
     if (!wave.data) return wave;
@@ -45,7 +45,7 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
     Tensor skip[UNET_MAX_LEVELS * (UNET_MAX_LAYERS + 1) + 1];
     int64_t skips = 0;
 
-    Tensor temb = time_embedding(ctx, u, t);
+    Tensor temb = unet_time_embedding(ctx, u, t);
     observe(ctx, TENSOR_VIEW(temb, u->time_dim), "%stime_embedding",
             ctx->batch_prefix ? ctx->batch_prefix : "");
     temb = repeat_row(ctx, silu(ctx, temb), sample.dim[0]); /* every resnet reads silu(temb) */

@@ -56,8 +56,7 @@ Tensor resnet_forward(Context *ctx, const Resnet *r, Tensor x, Tensor temb) {
 
 /* ---- Transformer2DModel ---------------------------------------------------------------------- */
 
-/* Softmax attention of the map over itself. h [B, HW, C] -> [B, HW, C] */
-static Tensor self_attention(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h) {
+Tensor self_attention(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h) {
     if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     Tensor q = linear(ctx, h, b->to_q, NULL);
@@ -73,7 +72,7 @@ static Tensor self_attention(Context *ctx, const TransformerBlock *b, int64_t he
 }
 
 /* ff.net.2(GEGLU(ff.net.0.proj(h))) */
-static Tensor feed_forward(Context *ctx, const TransformerBlock *b, Tensor h) {
+Tensor feed_forward(Context *ctx, const TransformerBlock *b, Tensor h) {
     ArenaMark mark = scope_begin(ctx);
     Tensor y = geglu(ctx, linear(ctx, h, b->ff_in.w, b->ff_in.b));
     return scope_end(ctx, mark, linear(ctx, y, b->ff_out.w, b->ff_out.b));
@@ -84,8 +83,8 @@ static Tensor normed(Context *ctx, Tensor h, Affine norm) {
 }
 
 /* h = h + attn1(norm1(h));  h = h + attn2(norm2(h), prompt);  h = h + ff(norm3(h)) */
-static Tensor block_forward(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h,
-                            const CrossLayers *cross) {
+Tensor transformer_block_forward(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h,
+                                 const CrossLayers *cross) {
     ArenaMark mark = scope_begin(ctx);
     Tensor y = self_attention(ctx, b, heads, normed(ctx, h, b->norm1));
     observe_each(ctx, y, "%s.attn1", b->name);
@@ -121,7 +120,7 @@ Tensor transformer_forward(Context *ctx, const Transformer *t, Tensor x, const C
                   : conv2d(ctx, h, t->proj_in.w, t->proj_in.b, pointwise);
     h = TENSOR_VIEW(h, B, HW, C);
     for (int64_t i = 0; i < t->blocks; i++)
-        h = block_forward(ctx, &t->block[i], t->heads, h, cross);
+        h = transformer_block_forward(ctx, &t->block[i], t->heads, h, cross);
     h = is_linear ? linear(ctx, h, t->proj_out.w, t->proj_out.b)
                   : conv2d(ctx, TENSOR_VIEW(h, B, x.dim[1], x.dim[2], C), t->proj_out.w,
                            t->proj_out.b, pointwise);

@@ -64,6 +64,12 @@ typedef struct CrossLayers {
 } CrossLayers;
 
 Tensor transformer_forward(Context *ctx, const Transformer *t, Tensor x, const CrossLayers *cross);
+/* Its parts, each h [B, HW, C] -> [B, HW, C]: a block, and of a block the softmax attention of the map
+ * over itself and the feed-forward (both read what their LayerNorm made, and are not yet added to h). */
+Tensor transformer_block_forward(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h,
+                                 const CrossLayers *cross);
+Tensor self_attention(Context *ctx, const TransformerBlock *b, int64_t heads, Tensor h);
+Tensor feed_forward(Context *ctx, const TransformerBlock *b, Tensor h);
 
 /* 3x3 convolution with stride 2; padding 1, or 0 for one row and column at bottom and right. */
 Tensor downsample_forward(Context *ctx, Affine conv, int64_t padding, Tensor x);

@@ -7,9 +7,7 @@ static void name_all(Context *ctx, const char *prefix) {
     for (int b = 0; b < MAX_BATCH; b++) ctx->prefix[b] = prefix;
 }
 
-/* One head over all pixels, as wide as the map has channels, behind a group norm and around it the
- * residual. x [B, H, W, C] */
-static Tensor mid_attention(Context *ctx, const VaeMidBlock *mid, NormSpec norm, Tensor x) {
+Tensor vae_attention(Context *ctx, const VaeMidBlock *mid, NormSpec norm, Tensor x) {
     if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     const int64_t B = x.dim[0], HW = x.dim[1] * x.dim[2], C = x.dim[3];
@@ -34,7 +32,7 @@ static Tensor mid_attention(Context *ctx, const VaeMidBlock *mid, NormSpec norm,
 static Tensor mid_block(Context *ctx, const VaeMidBlock *mid, NormSpec norm, Tensor h) {
     const Tensor no_time = {0};
     h = resnet_forward(ctx, &mid->resnet[0], h, no_time);
-    if (mid->group_norm.w) h = mid_attention(ctx, mid, norm, h);
+    if (mid->group_norm.w) h = vae_attention(ctx, mid, norm, h);
     h = resnet_forward(ctx, &mid->resnet[1], h, no_time);
     observe_each(ctx, h, "mid_block");
     return h;

@@ -77,6 +77,10 @@ Tensor vae_decode_piece(Context *ctx, const Vae *vae, Tensor latents, const char
 Tensor vae_moments_piece(Context *ctx, const Vae *vae, Tensor image, const char *prefix);
 VaePosterior vae_posterior(Context *ctx, Tensor moments);
 
+/* One head over all pixels, as wide as the map has channels, behind a group norm and around it the
+ * residual. x [B, H, W, C] -> the same shape */
+Tensor vae_attention(Context *ctx, const VaeMidBlock *mid, NormSpec norm, Tensor x);
+
 /* z_0 = scaling_factor (mean + exp(logvar / 2) noise), as the U-Net knows latents; noise [B, h, w,
  * latent_channels] of unit variance. */
 Tensor vae_sample(Context *ctx, const Vae *vae, VaePosterior posterior, Tensor noise);
