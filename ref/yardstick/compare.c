@@ -13,7 +13,6 @@ typedef struct Work {
     regex_t only;
     bool has_only;
     int64_t done, of; /* elements of the reference */
-    double closest;   /* the worst row's error in units of what is allowed */
     Report *report;
 } Work;
 
@@ -42,11 +41,6 @@ static size_t counterpart(const Work *w, size_t i) {
     bool nameless = tensor_file_nameless(w->ref) || tensor_file_nameless(w->mine);
     if (nameless && tensor_file_count(w->ref) == 1 && tensor_file_count(w->mine) == 1) return 0;
     return tensor_file_find(w->mine, tensor_file_at(w->ref, i)->name);
-}
-
-static bool same_shape(const TensorInfo *a, const TensorInfo *b) {
-    return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0 &&
-           dtype_is_float(a->dtype) == dtype_is_float(b->dtype);
 }
 
 /* ---- what error is allowed ------------------------------------------------------------------------ */
@@ -108,21 +102,6 @@ static int choose_tolerance(const Work *w, const Row *row, const double *ref, To
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
-/* Takes both tensors over if this row is the worst so far, else ends them. */
-static void keep_worst(Work *w, const Row *row, double *ref, double *mine) {
-    double closeness = row->verdict == ROW_NONFINITE ? INFINITY
-                       : row->max_abs == 0           ? 0
-                                                     : row->max_abs / row->allowed;
-    bool worst = closeness > w->closest;
-    if (worst) {
-        w->closest = closeness;
-        w->report->worst = w->report->rows; /* which is where it will be */
-    }
-    free(worst ? w->report->worst_ref : ref);
-    free(worst ? w->report->worst_mine : mine);
-    if (worst) w->report->worst_ref = ref, w->report->worst_mine = mine;
-}
-
 static int judge(Work *w, Row *row, size_t i, size_t k, Error *err) {
     Tolerance tolerance;
     double *ref = tensor_file_load(w->ref, i, err);
@@ -133,7 +112,7 @@ static int judge(Work *w, Row *row, size_t i, size_t k, Error *err) {
         return -1;
     }
     measure(row, ref, mine, row->ref.count, row->mine.dtype, &tolerance);
-    keep_worst(w, row, ref, mine);
+    report_offer_worst(w->report, row, ref, mine);
     return 0;
 }
 
@@ -155,7 +134,7 @@ static int compare_one(Work *w, size_t i, Error *err) {
     if (k < tensor_file_count(w->mine)) {
         row.mine = *tensor_file_at(w->mine, k);
         row.verdict = ROW_MISSHAPEN;
-        if (same_shape(ref, &row.mine) && judge(w, &row, i, k, err)) return -1;
+        if (tensors_alike(ref, &row.mine) && judge(w, &row, i, k, err)) return -1;
     }
     return add_row(w, &row, ref->name, err);
 }

@@ -7,6 +7,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #define BLOCK 1024 /* elements summed one after the other; their rounding errors add up */
 
@@ -33,6 +34,11 @@ static double ulp_of(double magnitude, Dtype dtype) {
 
 double four_ulp_of(double magnitude, Dtype dtype) {
     return magnitude > 0 && dtype_is_float(dtype) ? 4 * ulp_of(magnitude, dtype) : 0;
+}
+
+bool tensors_alike(const TensorInfo *a, const TensorInfo *b) {
+    return a->ndim == b->ndim && memcmp(a->dim, b->dim, (size_t)a->ndim * sizeof *a->dim) == 0 &&
+           dtype_is_float(a->dtype) == dtype_is_float(b->dtype);
 }
 
 double largest_of(const double *x, int64_t count) {

@@ -1,6 +1,7 @@
 /* A Report: rows are added one after the other, then counted. See yardstick.h. */
 #include "ref/yardstick/yardstick.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,20 @@ int report_add(Report *r, const Row *row, Error *err) {
     }
     r->row[r->rows++] = *row;
     return 0;
+}
+
+void report_offer_worst(Report *r, const Row *row, double *ref, double *mine) {
+    const double closeness = row->verdict == ROW_NONFINITE ? INFINITY
+                             : row->max_abs == 0           ? 0
+                                                           : row->max_abs / row->allowed;
+    const bool worst = closeness > r->closest;
+    if (worst) {
+        r->closest = closeness;
+        r->worst = r->rows; /* which is where it will be */
+    }
+    free(worst ? r->worst_ref : ref);
+    free(worst ? r->worst_mine : mine);
+    if (worst) r->worst_ref = ref, r->worst_mine = mine;
 }
 
 void report_conclude(Report *r) {

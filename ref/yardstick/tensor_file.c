@@ -25,6 +25,7 @@ struct TensorFile {
     /* One of these. */
     Safetensors *safetensors;
     Npz *npz;
+    const StoredTensor *memory;
     unsigned char *npy; /* mapped */
     size_t npy_size;
     NpyView array; /* of npy */
@@ -88,9 +89,10 @@ static int open_kind(TensorFile *f, Error *err) {
 }
 
 static const StoredTensor *stored_at(const TensorFile *f, size_t i) {
-    return f->safetensors ? safetensors_at(f->safetensors, i)
-           : f->npz       ? npz_at(f->npz, i)
-                          : &f->array.stored;
+    return f->memory        ? &f->memory[i]
+           : f->safetensors ? safetensors_at(f->safetensors, i)
+           : f->npz         ? npz_at(f->npz, i)
+                            : &f->array.stored;
 }
 
 /* ---- names --------------------------------------------------------------------------------------- */
@@ -160,15 +162,29 @@ static int open_entries(TensorFile *f, const NameMap *map, Error *err) {
     return sort_names(f, err);
 }
 
-TensorFile *tensor_file_open(const char *path, const NameMap *map, Error *err) {
+static TensorFile *new_file(const char *path, Error *err) {
     TensorFile *f = calloc(1, sizeof *f);
     if (f) f->path = strdup(path);
-    if (!f || !f->path) {
-        free(f);
-        fail(err, "%s: out of memory", path);
-        return NULL;
-    }
+    if (f && f->path) return f;
+    free(f);
+    fail(err, "%s: out of memory", path);
+    return NULL;
+}
+
+TensorFile *tensor_file_open(const char *path, const NameMap *map, Error *err) {
+    TensorFile *f = new_file(path, err);
+    if (!f) return NULL;
     if (open_kind(f, err) == 0 && open_entries(f, map, err) == 0) return f;
+    tensor_file_close(f);
+    return NULL;
+}
+
+TensorFile *tensor_file_of(const char *path, const StoredTensor *tensors, size_t n, Error *err) {
+    TensorFile *f = new_file(path, err);
+    if (!f) return NULL;
+    f->memory = tensors;
+    f->count = n;
+    if (open_entries(f, NULL, err) == 0) return f;
     tensor_file_close(f);
     return NULL;
 }

@@ -34,6 +34,8 @@ typedef struct TensorInfo {
 /* `map` may be NULL and is not kept. NULL with a message: missing, truncated, malformed, a name
  * twice. */
 TensorFile *tensor_file_open(const char *path, const NameMap *map, Error *err);
+/* The same face for n tensors in memory, which are borrowed. `path`: what messages call them. */
+TensorFile *tensor_file_of(const char *path, const StoredTensor *tensors, size_t n, Error *err);
 void tensor_file_close(TensorFile *f); /* NULL is fine */
 const char *tensor_file_path(const TensorFile *f);
 size_t tensor_file_count(const TensorFile *f);
@@ -98,6 +100,8 @@ typedef struct Row {
  * of the same shape; `dtype` is mine's stored type. Integers: equal or not. */
 void measure(Row *row, const double *ref, const double *mine, int64_t count, Dtype dtype,
              const Tolerance *tolerance);
+/* Of one shape, and both floats or both whole numbers. */
+bool tensors_alike(const TensorInfo *a, const TensorInfo *b);
 /* The largest magnitude; over the finite elements. */
 double largest_of(const double *x, int64_t count);
 /* 4 units in the last place of a number of that magnitude in a float type; 0 for 0. */
@@ -121,11 +125,15 @@ typedef struct Report {
      * NULL if there is none. [row[worst].ref.count], malloc'ed */
     size_t worst;
     double *worst_ref, *worst_mine;
+    double closest; /* max_abs / allowed of that row */
 } Report;
 
 void report_free(Report *r); /* NULL is fine */
 /* Takes the row's strings over. 0, or -1 when out of memory: then the caller still owns them. */
 int report_add(Report *r, const Row *row, Error *err);
+/* Before the row that was measured from them is added: takes both tensors over if it is the worst so far,
+ * else ends them. */
+void report_offer_worst(Report *r, const Row *row, double *ref, double *mine);
 /* Counts, and finds the first divergence: once all rows are there. */
 void report_conclude(Report *r);
 /* 0 match, 1 mismatch, 3 missing or misshapen, 4 non-finite; of several 3 before 4 before 1. */
@@ -154,6 +162,23 @@ typedef struct CompareRequest {
 Report *compare_files(const CompareRequest *q, Error *err);
 /* The regular expression is one. 0 or -1. */
 int compare_check_only(const char *only, Error *err);
+
+/* ---- verify.c ------------------------------------------------------------------------------------ */
+
+typedef struct VerifyRequest {
+    const char *kit;  /* a directory */
+    const char *port; /* a directory with a port's outputs; NULL: this program is judged */
+    const char *only; /* a regular expression; NULL: everything. "<group>[.free|.forced]/<name>" */
+    const char *output; /* of a run of our own: a directory to write what a port writes, or NULL */
+    bool free_alone, forced_alone; /* one way of the walks */
+    int threads;
+    /* May be NULL; stops by returning other than 0. */
+    int (*progress)(void *user, int64_t done, int64_t of);
+    void *user;
+} VerifyRequest;
+
+/* NULL with a message. */
+Report *verify(const VerifyRequest *q, Error *err);
 
 /* ---- hints.c ------------------------------------------------------------------------------------- */
 
