@@ -130,7 +130,7 @@ kit:
 # The double build installs beside the other: make REAL=double install. Man pages and completion are
 # printed by the program from its table of options.
 INTO       = $(DESTDIR)$(PREFIX)
-COMMANDS   = generate encode tokenize info init-adapter compare
+COMMANDS   = generate encode tokenize info init-adapter compare verify
 COMPLETION = $(INTO)/share/bash-completion/completions
 PKGCONFIG  = $(INTO)/lib/pkgconfig
 

@@ -8,6 +8,7 @@
  *     cli_generate.c  prompt to picture, with cli_progress.c
  *     cli_encode.c    prompt to text encoding, prompt to tokens
  *     cli_compare.c   two files side by side; what is done with a report
+ *     cli_verify.c    the kit, and a port's outputs or our own
  *     cli_info.c      what a directory or file holds; a fresh adapter
  *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
  *
@@ -41,10 +42,10 @@ typedef struct Options {
         *tokenizer, *init_image, *mask, *force;
     int64_t clip_skip, preview_every;
     double strength;
-    const char *only, *map, *json, *html, *svg;
+    const char *only, *map, *json, *html, *svg, *kit, *port;
     double rtol, atol;                 /* negative: not given */
     const char *operand[OPERANDS_MAX]; /* the arguments that are not options; NULL: not given */
-    bool tensors, vae_tiling, all_rows, verbose, quiet, help;
+    bool tensors, vae_tiling, all_rows, free_alone, forced_alone, verbose, quiet, help;
 } Options;
 
 typedef enum CommandBit {
@@ -53,7 +54,8 @@ typedef enum CommandBit {
     TOKENIZE = 4,
     INFO = 8,
     INIT_ADAPTER = 16,
-    COMPARE = 32
+    COMPARE = 32,
+    VERIFY = 64
 } CommandBit;
 
 /* err has the message where the code is not EXIT_OK. */
@@ -162,10 +164,27 @@ double seconds_now(void);
 int run_generate(const Options *o, llmdiff_error *err);
 int run_encode(const Options *o, llmdiff_error *err);
 int run_tokenize(const Options *o, llmdiff_error *err);
-/* Prints the report, writes the files that were asked for and ends it. Returns the exit code. */
-int cli_report(const Options *o, llmdiff_report *report, llmdiff_error *err);
+/* cli_compare.c, for the commands that make a report. */
+
+/* Can the files that were asked for be written? 0 or -1. */
+int cli_check_reports(const Options *o, llmdiff_error *err);
+/* What became of it: prints the report, writes the files that were asked for and ends it, or tells why
+ * there is none. Returns the exit code. */
+int cli_judged(const Options *o, llmdiff_status status, llmdiff_report *report, llmdiff_error *err);
+
+/* A line on a terminal: "compare 40 %". */
+typedef struct CliProgress {
+    const char *what;
+    bool visible;
+    double next; /* when the line is written again: files of many GB take minutes */
+} CliProgress;
+
+CliProgress cli_progress(const char *what);
+/* llmdiff_compare_options.progress, self a CliProgress; not 0 after Ctrl-C */
+int cli_show_progress(void *user, int64_t done, int64_t of);
 
 int run_compare(const Options *o, llmdiff_error *err);
+int run_verify(const Options *o, llmdiff_error *err);
 int run_info(const Options *o, llmdiff_error *err);
 int run_init_adapter(const Options *o, llmdiff_error *err);
 

@@ -18,6 +18,11 @@ static void save(char *text, const char *path, llmdiff_error *err) {
     llmdiff_free(text);
 }
 
+int cli_check_reports(const Options *o, llmdiff_error *err) {
+    if (o->json && !to_stdout(o->json)) return llmdiff_check_output(o->json, err) ? -1 : 0;
+    return 0;
+}
+
 static void print_table(const Options *o, const llmdiff_report *report, llmdiff_error *err) {
     char *text;
     if (llmdiff_report_text(report, o->all_rows, &text, err)) return;
@@ -25,7 +30,7 @@ static void print_table(const Options *o, const llmdiff_report *report, llmdiff_
     llmdiff_free(text);
 }
 
-int cli_report(const Options *o, llmdiff_report *report, llmdiff_error *err) {
+static int show_report(const Options *o, llmdiff_report *report, llmdiff_error *err) {
     char *text = NULL;
     int code = llmdiff_report_code(report);
     if (!to_stdout(o->json)) print_table(o, report, err);
@@ -36,18 +41,28 @@ int cli_report(const Options *o, llmdiff_report *report, llmdiff_error *err) {
     return err->status ? LLMDIFF_CODE_MISSING : code;
 }
 
+int cli_judged(const Options *o, llmdiff_status status, llmdiff_report *report,
+               llmdiff_error *err) {
+    switch (status) {
+    case LLMDIFF_OK: return show_report(o, report, err);
+    case LLMDIFF_CANCELLED: return cli_failed(err);
+    case LLMDIFF_MISUSE: return EXIT_USAGE;
+    default: return LLMDIFF_CODE_MISSING; /* not judged: a mismatch would be 1 */
+    }
+}
+
 /* ---- compare ------------------------------------------------------------------------------------- */
 
-typedef struct Shown {
-    bool visible;
-    double next; /* when the line is written again: files of many GB take minutes */
-} Shown;
+CliProgress cli_progress(const char *what) {
+    return (CliProgress){what, isatty(STDERR_FILENO), seconds_now() + 1};
+}
 
-static int on_progress(void *user, int64_t done, int64_t of) {
-    Shown *shown = user;
+int cli_show_progress(void *user, int64_t done, int64_t of) {
+    CliProgress *shown = user;
     double now = seconds_now();
     if (shown->visible && now >= shown->next) {
-        fprintf(stderr, "\r\033[Kcompare %.0f %%", of ? 100 * (double)done / (double)of : 100);
+        fprintf(stderr, "\r\033[K%s %.0f %%", shown->what,
+                of ? 100 * (double)done / (double)of : 100);
         if (done == of) fputs("\r\033[K", stderr);
         fflush(stderr);
         shown->next = done == of ? now : now + 0.5;
@@ -59,14 +74,13 @@ static int check_usage(const Options *o, llmdiff_error *err) {
     if (!o->operand[1])
         return cli_fail(err, "compare: expected two files, REF and MINE, found %s",
                         o->operand[0] ? "one" : "none");
-    if (o->json && !to_stdout(o->json)) return llmdiff_check_output(o->json, err) ? -1 : 0;
-    return 0;
+    return cli_check_reports(o, err);
 }
 
 int run_compare(const Options *o, llmdiff_error *err) {
     llmdiff_compare_options c;
     llmdiff_report *report;
-    Shown shown = {isatty(STDERR_FILENO), seconds_now() + 1};
+    CliProgress shown = cli_progress("compare");
     if (check_usage(o, err)) return EXIT_USAGE;
     llmdiff_compare_default(&c, sizeof c);
     c.reference = o->operand[0];
@@ -75,12 +89,8 @@ int run_compare(const Options *o, llmdiff_error *err) {
     c.rtol = o->rtol;
     c.atol = o->atol;
     c.map_file = o->map;
-    c.progress = on_progress;
+    c.progress = cli_show_progress;
     c.user = &shown;
-    switch (llmdiff_compare(&c, &report, err)) {
-    case LLMDIFF_OK: return cli_report(o, report, err);
-    case LLMDIFF_CANCELLED: return cli_failed(err);
-    case LLMDIFF_MISUSE: return EXIT_USAGE;
-    default: return LLMDIFF_CODE_MISSING; /* not judged: a mismatch would be 1 */
-    }
+    llmdiff_status status = llmdiff_compare(&c, &report, err);
+    return cli_judged(o, status, report, err);
 }

@@ -53,5 +53,6 @@ void print_help(void) {
     print_usage(stdout);
     printf("\nFor example\n");
     for (const char *const *line = example_lines; *line; line++) printf("  %s\n", *line);
-    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled. compare has its own.\n");
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled. compare and verify\n"
+           "have their own.\n");
 }

@@ -12,7 +12,8 @@
 
 #define PROMPT (GENERATE | ENCODE | TOKENIZE)
 #define RUN (GENERATE | ENCODE)
-#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER | COMPARE)
+#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER | COMPARE | VERIFY)
+#define REPORT (COMPARE | VERIFY)
 
 /* The last columns: default; least and greatest number; constant; help. */
 const Option option_table[] = {
@@ -106,15 +107,28 @@ const Option option_table[] = {
      "error allowed, absolute, beside --rtol\n(default: by REF's yardsticks, or by stored type)"},
     {COMPARE, "Comparing", 0, "map", TEXT(map, "FILE"), NULL, 0, 0, NULL,
      "other names in MINE: JSON {\"theirs\": \"ours\"}; a *\nstands for any text"},
-    {COMPARE, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
-    {COMPARE, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
+    {VERIFY, "Verifying", 0, "kit", TEXT(kit, "DIR"), NULL, 0, 0, NULL, "the kit: golden/kit"},
+    {VERIFY, "Verifying", 0, "port", TEXT(port, "DIR"), NULL, 0, 0, NULL,
+     "a port's outputs: operators, modules,\npicture.free, ... as .safetensors or .npz\n(default: "
+     "this program's own are computed)"},
+    {VERIFY, "Verifying", 0, "only", TEXT(only, "REGEX"), NULL, 0, 0, NULL,
+     "outputs that it matches, as grep -E does:\n^operators/rope, ^modules/unet, "
+     "^picture.forced/"},
+    {VERIFY, "Verifying", 0, "free", SWITCH(free_alone), NULL, 0, 0, NULL,
+     "of the walks the one from the prompt alone"},
+    {VERIFY, "Verifying", 0, "forced", SWITCH(forced_alone), NULL, 0, 0, NULL,
+     "of the walks the one alone in which every stage\nstarts from the truth's input"},
+    {VERIFY, "Output", 'o', "output", TEXT(output, "DIR"), NULL, 0, 0, NULL,
+     "write our own outputs as a port does; created"},
+    {REPORT, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
+    {REPORT, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
      "the report as JSON; -: to standard output,\nin place of the table"},
 
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},
     {GENERATE, "Other", 0, "vae-tiling", SWITCH(vae_tiling), NULL, 0, 0, NULL,
      "the VAE in overlapping tiles, for large pictures"},
-    {RUN, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
+    {RUN | VERIFY, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
      "results don't depend on it\n(default: as OpenMP decides)"},
     {GENERATE, "Other", 'v', "verbose", SWITCH(verbose), NULL, 0, 0, NULL,
      "settings, time of every stage, peak memory"},
@@ -165,6 +179,15 @@ const Command command_table[] = {
      {"REF", "MINE"},
      "compare two programs' tensors, and name where they first differ",
      run_compare,
+     "0 match, 1 mismatch, 2 wrong usage, 3 a tensor missing or of\n"
+     "another shape, or a file that can't be read, 4 not finite (NaN, infinity),\n"
+     "130 cancelled"},
+    {VERIFY,
+     "verify",
+     "--kit DIR [--port DIR] [options]",
+     {0},
+     "judge a port's tensors, or this program's, by the kit",
+     run_verify,
      "0 match, 1 mismatch, 2 wrong usage, 3 a tensor missing or of\n"
      "another shape, or a file that can't be read, 4 not finite (NaN, infinity),\n"
      "130 cancelled"},

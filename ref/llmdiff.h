@@ -284,6 +284,31 @@ LLMDIFF_API llmdiff_status llmdiff_compare_default(llmdiff_compare_options *opti
  * nothing to compare; tensors that differ, or aren't there, are a report. */
 LLMDIFF_API llmdiff_status llmdiff_compare(const llmdiff_compare_options *options,
                                            llmdiff_report **report, llmdiff_error *error);
+/* Which way the kit's walks are judged: from the prompt on, or each stage from the truth's input. */
+typedef enum llmdiff_walks {
+    LLMDIFF_WALKS_BOTH = 0,
+    LLMDIFF_WALKS_FREE = 1,
+    LLMDIFF_WALKS_FORCED = 2
+} llmdiff_walks;
+
+typedef struct llmdiff_verify_options {
+    size_t size;        /* sizeof(llmdiff_verify_options); everything but kit may be zero */
+    const char *kit;    /* a directory: golden/kit */
+    const char *port;   /* a directory with a port's outputs for it; NULL: this library is judged */
+    const char *only;   /* outputs to judge: a POSIX extended regular expression for
+                         "operators/<name>", "picture.free/<name>", ...; or NULL */
+    const char *output; /* with port NULL: where to write what a port writes; or NULL */
+    llmdiff_walks walks;
+    int threads; /* 0: as OpenMP decides. Results don't depend on it. */
+    void *user;  /* passed to progress */
+    /* Outputs that were judged so far. May be NULL; other than 0 cancels. */
+    int (*progress)(void *user, int64_t done, int64_t of);
+} llmdiff_verify_options;
+
+/* A port's outputs against the kit's truth, with the kit's tolerances. FAILED: the kit or a file can't be
+ * read, or the kit is for another version. */
+LLMDIFF_API llmdiff_status llmdiff_verify(const llmdiff_verify_options *options,
+                                          llmdiff_report **report, llmdiff_error *error);
 LLMDIFF_API void llmdiff_report_free(llmdiff_report *report); /* NULL is fine */
 
 typedef enum llmdiff_code {

@@ -91,6 +91,58 @@ llmdiff_status llmdiff_compare(const llmdiff_compare_options *options, llmdiff_r
     return w.cancelled ? cancelled(error, &err) : finished(error, &err);
 }
 
+/* ---- verifying ------------------------------------------------------------------------------------ */
+
+/* The members of the first version end with `progress`. */
+#define VERIFY_LEAST (offsetof(llmdiff_verify_options, progress) + sizeof(void *))
+#define THREADS_MAX 1024
+
+static bool take_verify(llmdiff_verify_options *o, const llmdiff_verify_options *from, Error *err) {
+    *o = (llmdiff_verify_options){0};
+    if (!take_struct(o, sizeof *o, VERIFY_LEAST, from, "llmdiff_verify_options", err) ||
+        !given(o->kit, "llmdiff_verify_options.kit", err))
+        return false;
+    if (o->port && o->output)
+        fail(err, "--port and --output: expected one of them: what a port wrote is there already");
+    if ((unsigned)o->walks > LLMDIFF_WALKS_FORCED)
+        fail(err, "llmdiff_verify_options.walks: expected 0 to 2, found %d", (int)o->walks);
+    if (o->threads < 0 || o->threads > THREADS_MAX)
+        fail(err, "--threads: expected 0 to %d, found %d", THREADS_MAX, o->threads);
+    return !err->set && (!o->only || compare_check_only(o->only, err) == 0);
+}
+
+typedef struct VerifyWatch {
+    const llmdiff_verify_options *o;
+    bool cancelled;
+} VerifyWatch;
+
+static int watch_verify(void *user, int64_t done, int64_t of) {
+    VerifyWatch *w = user;
+    if (w->o->progress && w->o->progress(w->o->user, done, of)) w->cancelled = true;
+    return w->cancelled;
+}
+
+llmdiff_status llmdiff_verify(const llmdiff_verify_options *options, llmdiff_report **report,
+                              llmdiff_error *error) {
+    Error err = {0};
+    llmdiff_verify_options o;
+    if (report) *report = NULL;
+    if (!given(report, "report", &err) || !take_verify(&o, options, &err))
+        return misuse(error, &err);
+    VerifyWatch w = {.o = &o};
+    const VerifyRequest q = {.kit = o.kit,
+                             .port = o.port,
+                             .only = o.only,
+                             .output = o.output,
+                             .free_alone = o.walks == LLMDIFF_WALKS_FREE,
+                             .forced_alone = o.walks == LLMDIFF_WALKS_FORCED,
+                             .threads = o.threads,
+                             .progress = watch_verify,
+                             .user = &w};
+    *report = wrap(verify(&q, &err), &err);
+    return w.cancelled ? cancelled(error, &err) : finished(error, &err);
+}
+
 /* ---- what a report says --------------------------------------------------------------------------- */
 
 void llmdiff_report_free(llmdiff_report *report) {

@@ -629,8 +629,8 @@ static void the_program_sees_the_public_header_alone(void **state) {
 
 static void every_flag_is_in_manual_and_completion(void **state) {
     (void)state;
-    static const char *const commands[] = {"generate", "encode",       "tokenize",
-                                           "info",     "init-adapter", "compare"};
+    static const char *const commands[] = {"generate",     "encode",  "tokenize", "info",
+                                           "init-adapter", "compare", "verify"};
     Result completion = RUN("help", "--completion");
     assert_ok(completion);
     assert_ok(RUN("help", "--man"));
