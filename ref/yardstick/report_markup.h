@@ -24,10 +24,10 @@ const char *length_text(char out[NUMBER_SIZE], double units);
 void put_index(Text *out, const TensorInfo *t, int64_t flat);
 void put_shape(Text *out, const TensorInfo *t);
 
-/* report_parts.c: a row's band in the picture, "unet/0", and what it is in there, "cond" or "". With
+/* report_parts.c: a row's band in the picture, "unet/0", and its stretch of that, "down" or "". With
  * groups, those are the bands. */
 #define LABEL_SIZE 48
-void report_place(const Row *row, char part[LABEL_SIZE], char half[LABEL_SIZE]);
+void report_place(const Row *row, char part[LABEL_SIZE], char stretch[LABEL_SIZE]);
 
 /* report_heat.c: the worst tensor's error, the reference and mine as pictures; nothing if the report
  * holds no such tensor. */

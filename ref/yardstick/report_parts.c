@@ -23,35 +23,48 @@ static bool step_of_sampler(const char *name, char label[LABEL_SIZE]) {
     return true;
 }
 
-/* "llm", "uncond llm", "unet/0" and its half "cond", "vae"; the names are those of the specification's
- * section 8, and others go by their first component. */
-static void part_of(const char *name, char part[LABEL_SIZE], char half[LABEL_SIZE]) {
+/* The LLM's blocks and Algorithm 1's steps take turns: one part. */
+static const char *taking_turns(const char *first) {
+    static const char *const name[] = {"ids", "llm", "alg1"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(first, name[i]) == 0) return "llm, alg1";
+    return first;
+}
+
+static const char *stretch_of(const char *module) {
+    return strncmp(module, "down_", 5) == 0  ? "down"
+           : strncmp(module, "mid_", 4) == 0 ? "mid"
+           : strncmp(module, "up_", 3) == 0  ? "up"
+                                             : "";
+}
+
+/* "llm, alg1", "uncond adapter", "unet/0" and its stretch "down", "vae"; the names are those of the
+ * specification's section 8, and others go by their first component. With and without the prompt the U-Net
+ * runs side by side, so those are no parts. */
+static void part_of(const char *name, char part[LABEL_SIZE], char stretch[LABEL_SIZE]) {
     char first[LABEL_SIZE], second[LABEL_SIZE];
     const char *rest;
-    half[0] = '\0';
+    stretch[0] = '\0';
     if (step_of_sampler(name, part)) return;
     component(name, first, &rest);
-    snprintf(part, LABEL_SIZE, "%s", first);
-    if (strcmp(first, "ids") == 0) snprintf(part, LABEL_SIZE, "llm");
-    if (strcmp(first, "image") == 0) snprintf(part, LABEL_SIZE, "vae");
+    snprintf(part, LABEL_SIZE, "%s", strcmp(first, "image") == 0 ? "vae" : taking_turns(first));
     if (strcmp(first, "uncond") == 0) {
         component(rest, second, &rest);
-        snprintf(part, LABEL_SIZE, "uncond %.30s", strcmp(second, "ids") == 0 ? "llm" : second);
+        snprintf(part, LABEL_SIZE, "uncond %.30s", taking_turns(second));
     } else if (strcmp(first, "unet") == 0) {
         component(rest, second, &rest);
         snprintf(part, LABEL_SIZE, "unet/%.30s", second);
-        component(rest, second, &rest);
-        if (strcmp(second, "cond") == 0 || strcmp(second, "uncond") == 0)
-            snprintf(half, LABEL_SIZE, "%s", second);
+        component(rest, second, &rest); /* "cond" */
+        snprintf(stretch, LABEL_SIZE, "%s", stretch_of(rest));
     }
 }
 
-void report_place(const Row *row, char part[LABEL_SIZE], char half[LABEL_SIZE]) {
+void report_place(const Row *row, char part[LABEL_SIZE], char stretch[LABEL_SIZE]) {
     if (!row->group) {
-        part_of(row->name, part, half);
+        part_of(row->name, part, stretch);
         return;
     }
     char unused[LABEL_SIZE];
     snprintf(part, LABEL_SIZE, "%.40s", row->group);
-    part_of(row->name, half, unused);
+    part_of(row->name, stretch, unused);
 }

@@ -269,25 +269,26 @@ static bool put_label(Text *out, Labels *line, double from, double to, bool insi
     return true;
 }
 
-/* The first row behind `from` that belongs to another part, or at least to another half of it. */
-static size_t part_end(const Chart *c, size_t from, bool of_half) {
-    char part[LABEL_SIZE], half[LABEL_SIZE], other_part[LABEL_SIZE], other_half[LABEL_SIZE];
-    report_place(c->row[from], part, half);
+/* The first row behind `from` that belongs to another part, or at least to another stretch of it. */
+static size_t part_end(const Chart *c, size_t from, bool of_stretch) {
+    char part[LABEL_SIZE], stretch[LABEL_SIZE], other_part[LABEL_SIZE], other_stretch[LABEL_SIZE];
+    report_place(c->row[from], part, stretch);
     size_t i = from;
     while (++i < c->rows) {
-        report_place(c->row[i], other_part, other_half);
-        if (strcmp(part, other_part) != 0 || (of_half && strcmp(half, other_half) != 0)) break;
+        report_place(c->row[i], other_part, other_stretch);
+        if (strcmp(part, other_part) != 0 || (of_stretch && strcmp(stretch, other_stretch) != 0))
+            break;
     }
     return i;
 }
 
-static void put_halves(const Chart *c, size_t from, size_t to, Labels *line) {
-    char part[LABEL_SIZE], half[LABEL_SIZE];
+static void put_stretches(const Chart *c, size_t from, size_t to, Labels *line) {
+    char part[LABEL_SIZE], stretch[LABEL_SIZE];
     for (size_t next; from < to; from = next) {
         next = part_end(c, from, true);
-        report_place(c->row[from], part, half);
+        report_place(c->row[from], part, stretch);
         const double x = x_of(c, from), end = x_of(c, next);
-        if (*half) put_label(c->out, line, x, end, true, half);
+        if (*stretch) put_label(c->out, line, x, end, true, stretch);
         if (next < to && end - x > 8) put_line(c->out, "cut", end, HEAD, end, c->floor + 4);
     }
 }
@@ -295,19 +296,19 @@ static void put_halves(const Chart *c, size_t from, size_t to, Labels *line) {
 /* Bands, every second one shaded, with their names below: of a few all of them, as far as possible, else
  * those that have room. */
 static void put_parts(const Chart *c) {
-    char part[LABEL_SIZE], half[LABEL_SIZE];
+    char part[LABEL_SIZE], stretch[LABEL_SIZE];
     size_t parts = 0, k = 0, to;
     for (size_t from = 0; from < c->rows; from = part_end(c, from, false)) parts++;
     const bool few = parts <= 24;
     const double nudge = few ? 22 : 0;
-    Labels halves = {c->floor + 12, 0, 0};
+    Labels stretches = {c->floor + 12, 0, 0};
     Labels names[2] = {{c->floor + 25, 0, nudge}, {c->floor + 38, 0, nudge}};
     for (size_t from = 0; from < c->rows; from = to, k++) {
         to = part_end(c, from, false);
         const double x = x_of(c, from), end = x_of(c, to);
         if (k % 2 && end - x >= 2) put_box(c->out, "band", x, HEAD, end - x, c->floor - HEAD + 4);
-        put_halves(c, from, to, &halves);
-        report_place(c->row[from], part, half);
+        put_stretches(c, from, to, &stretches);
+        report_place(c->row[from], part, stretch);
         if (!put_label(c->out, &names[0], x, end, false, part) && few)
             put_label(c->out, &names[1], x, end, false, part);
     }
