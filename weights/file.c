@@ -82,7 +82,7 @@ static int create_beside(OutFile *f, const char *path) {
     }
     for (int i = 0; i < MAX_TRIES; i++) {
         snprintf(f->temporary, room, "%s.%ld-%d.tmp", path, (long)getpid(), i);
-        int fd = open(f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int fd = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
