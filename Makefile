@@ -17,7 +17,7 @@ JOBS   ?= $(shell nproc)
 comma   := ,
 
 PACKAGES = gcc libc6-dev make pkg-config libopenblas-dev libcjson-dev libutf8proc-dev libpng-dev \
-           zlib1g-dev libcmocka-dev
+           zlib1g-dev nettle-dev libcmocka-dev
 
 # ---- one build directory per variant ----------------------------------------------------------
 VARIANT := $(if $(filter double,$(REAL)),f64,f32)
@@ -48,7 +48,7 @@ else
     override LDFLAGS += $(LINKHARD)
 endif
 override LDFLAGS += -fopenmp
-LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lz -lm
+LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lz -lnettle -lm
 
 LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/yardstick/*.c))
 CLI   = $(wildcard ref/cli.c ref/cli_*.c)
@@ -144,7 +144,7 @@ install: all
 	ln -sf $(SONAME) $(INTO)/lib/$(LIBNAME).so
 	@printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: $(PROGRAM)' 'Description: A decoder-only LLM controls Stable Diffusion, on the CPU' \
-	    'Version: $(VERSION)' 'Requires.private: openblas libcjson libutf8proc libpng zlib' \
+	    'Version: $(VERSION)' 'Requires.private: openblas libcjson libutf8proc libpng zlib nettle' \
 	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -l$(PROGRAM)' \
 	    'Libs.private: -lgomp -lpthread -lm' >$(PKGCONFIG)/$(PROGRAM).pc
 	./$(PROGRAM) help --man >$(INTO)/share/man/man1/llmdiff.1

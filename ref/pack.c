@@ -30,7 +30,7 @@ static void open_llm(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     char *llm = part_path(p, "llm", p->llm, err);
     if (!err->set) pack->tokenizer = tokenizer_open(llm, err);
     if (!err->set && use != PACK_TOKENIZE) pack->llm = llm_load(llm, err);
-    free(llm);
+    pack->tokenizer_path = llm;
 }
 
 static void open_adapter(Pack *pack, const PackPaths *p, Error *err) {
@@ -50,7 +50,7 @@ static void open_clip(Pack *pack, const PackPaths *p, Error *err) {
              (long long)pack->clip->D, model_path(pack->unet->files),
              (long long)pack->unet->cross_attention_dim);
     free(text_encoder);
-    free(tokenizer);
+    pack->tokenizer_path = tokenizer;
 }
 
 /* What draws: U-Net, VAE and scheduler. */
@@ -81,9 +81,8 @@ int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     if (clip && use != PACK_GENERATE)
         return fail(err, "--conditioner clip: Algorithm 1 has no part in it");
     if (!clip) open_llm(pack, p, use, err);
-    if (use == PACK_TOKENIZE) return err->set ? -1 : 0;
     if (use == PACK_GENERATE && !err->set) open_base(pack, p, err);
-    if (!err->set) (clip ? open_clip : open_adapter)(pack, p, err);
+    if (use != PACK_TOKENIZE && !err->set) (clip ? open_clip : open_adapter)(pack, p, err);
     if (!err->set) return 0;
     pack_close(pack);
     return -1;
@@ -97,6 +96,7 @@ void pack_close(Pack *pack) {
     unet_free(pack->unet);
     llm_free(pack->llm);
     tokenizer_close(pack->tokenizer);
+    free(pack->tokenizer_path);
     *pack = (Pack){0};
 }
 

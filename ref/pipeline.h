@@ -37,6 +37,7 @@ typedef struct PackPaths {
 
 typedef struct Pack {
     Tokenizer *tokenizer;
+    char *tokenizer_path; /* its directory: the LLM's, or CLIP's tokenizer/ */
     /* CONDITIONER_LLMDIFF; NULL when opened for the tokenizer */
     Llm *llm;
     Adapter *adapter;

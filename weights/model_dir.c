@@ -194,6 +194,8 @@ static int try_stem(ModelDir *m, const char *stem, Error *err) {
             cJSON *index = read_json(index_path, err);
             if (index) status = open_index(m, index_path, index, err) ? -1 : 1;
             cJSON_Delete(index);
+            m->index_path = index_path;
+            index_path = NULL;
         } else {
             status = 0;
         }
@@ -234,6 +236,7 @@ void model_close(ModelDir *m) {
     free(m->asked);
     free(m->path);
     free(m->config_path);
+    free(m->index_path);
     free(m);
 }
 
@@ -354,3 +357,10 @@ int model_finish(ModelDir *m) {
 
 size_t model_tensor_count(const ModelDir *m) { return m->tensors; }
 const StoredTensor *model_tensor_at(const ModelDir *m, size_t i) { return m->tensor[i]; }
+
+const char *model_file_at(const ModelDir *m, size_t i) {
+    if (i == 0) return m->config_path;
+    if (i == 1 && m->index_path) return m->index_path;
+    i -= m->index_path ? 2 : 1;
+    return i < m->shards ? safetensors_path(m->shard[i]) : NULL;
+}

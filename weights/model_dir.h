@@ -92,4 +92,8 @@ int model_finish(ModelDir *m);
 size_t model_tensor_count(const ModelDir *m);
 const StoredTensor *model_tensor_at(const ModelDir *m, size_t i);
 
+/* The path of file i = 0, 1, ... of those that were read: the config, the index, the tensors. NULL: no
+ * more. */
+const char *model_file_at(const ModelDir *m, size_t i);
+
 #endif

@@ -13,6 +13,7 @@ typedef struct Complaints {
 
 struct ModelDir {
     char *path, *config_path;
+    char *index_path; /* NULL: not in shards */
     Error *err;
 
     cJSON *config;
