@@ -39,7 +39,7 @@ typedef struct Options {
     double cfg_scale, eta;
     const char *sampling_method; /* NULL: the pack's */
     const char *output, *init_latents, *save_latents, *noise, *conditioner, *text_encoder,
-        *tokenizer, *init_image, *mask, *force;
+        *tokenizer, *init_image, *mask, *force, *trace, *trace_only;
     int64_t clip_skip, preview_every;
     double strength;
     const char *only, *map, *json, *html, *svg, *kit, *port;
@@ -140,6 +140,10 @@ int cli_seed(int64_t asked, uint64_t *seed, llmdiff_error *err);
 /* A wrong --set is better told before any model is opened. 0 or -1. */
 int cli_check_settings(const Options *o, llmdiff_error *err);
 bool has_extension(const char *path, const char *extension);
+/* What --trace and --trace-only may be together. 0 or -1. */
+int cli_check_trace(const Options *o, llmdiff_error *err);
+/* Do both names mean one file, which may not be there yet? */
+bool same_path(const char *a, const char *b);
 
 /* cli_progress.c: one line on the terminal, and the time of every stage. */
 typedef enum Stage { STAGE_ENCODE, STAGE_SAMPLE, STAGE_DECODE, STAGES } Stage;

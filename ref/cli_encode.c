@@ -15,9 +15,12 @@ static int encode_prompt(const Options *o, const llmdiff_pack *pack, const char 
     r.threads = (int)o->threads;
     r.noise_file = o->noise;
     r.force_file = o->force;
+    r.trace_file = o->trace;
+    r.trace_only = o->trace_only;
     r.cancel = cli_cancelled;
     if (cli_seed(o->seed, &r.seed, err)) return EXIT_FAILED;
-    if (llmdiff_encode(pack, &r, &result, err)) return cli_failed(err);
+    if (llmdiff_encode(pack, &r, &result, err))
+        return err->status == LLMDIFF_MISUSE ? EXIT_USAGE : cli_failed(err);
     if (llmdiff_save_tensors(result, o->output, NULL, err) == LLMDIFF_OK) {
         const llmdiff_tensor *c = llmdiff_activation(result, "alg1/c.0");
         printf("%s: c [%lld, %lld], seed %llu\n", o->output, (long long)c->dim[0],
@@ -27,13 +30,23 @@ static int encode_prompt(const Options *o, const llmdiff_pack *pack, const char 
     return err->status ? EXIT_FAILED : EXIT_OK;
 }
 
+static int check_trace(const Options *o, llmdiff_error *err) {
+    if (cli_check_trace(o, err)) return -1;
+    if (o->trace && same_path(o->trace, o->output))
+        return cli_fail(err, "--trace and --output: expected two files, found \"%s\" twice",
+                        o->trace);
+    return 0;
+}
+
 int run_encode(const Options *o, llmdiff_error *err) {
+    if (check_trace(o, err)) return EXIT_USAGE;
     char *prompt = cli_check_settings(o, err) ? NULL : cli_prompt(o, err);
     if (!prompt) return EXIT_USAGE;
     llmdiff_options options;
     llmdiff_pack *pack = NULL;
     int code = EXIT_FAILED;
-    if (!llmdiff_check_output(o->output, err) && !cli_pack(o, ENCODE, &options, err) &&
+    if (!llmdiff_check_output(o->output, err) &&
+        !(o->trace && llmdiff_check_output(o->trace, err)) && !cli_pack(o, ENCODE, &options, err) &&
         !llmdiff_open(&options, &pack, err))
         code = encode_prompt(o, pack, prompt, err);
     llmdiff_close(pack);

@@ -57,16 +57,31 @@ static int check_names(const Options *o, llmdiff_error *err) {
                         "--save-latents: expected a name that ends in .npy or .safetensors, found "
                         "\"%s\"",
                         o->save_latents);
+    if (cli_check_trace(o, err)) return -1;
     if (o->quiet && o->verbose)
         return cli_fail(err, "--quiet and --verbose: expected one of them, found both");
     return 0;
 }
 
+/* The traces and the latents are of one kind: picture 2's trace could be picture 1's latents. */
+static int check_trace_names(const Options *o, llmdiff_error *err) {
+    if (!o->trace || !o->save_latents) return 0;
+    for (int64_t i = 0; i < o->batch_count && !err->status; i++) {
+        char *trace = numbered(o->trace, i, err), *latents = numbered(o->save_latents, i, err);
+        if (!err->status && (same_path(trace, o->save_latents) || same_path(o->trace, latents)))
+            cli_fail(err, "--trace and --save-latents: expected two files, found \"%s\" twice",
+                     same_path(trace, o->save_latents) ? trace : latents);
+        free(trace);
+        free(latents);
+    }
+    return err->status ? -1 : 0;
+}
+
 /* Better now than after minutes of work. */
 static int check_outputs(const Options *o, llmdiff_error *err) {
-    const char *names[] = {o->output, o->save_latents};
+    const char *names[] = {o->output, o->save_latents, o->trace};
     for (int64_t i = 0; i < o->batch_count && !err->status; i++)
-        for (int k = 0; k < 2 && !err->status; k++) {
+        for (int k = 0; k < 3 && !err->status; k++) {
             char *path = names[k] ? numbered(names[k], i, err) : NULL;
             if (path) llmdiff_check_output(path, err);
             free(path);
@@ -111,6 +126,7 @@ static int make_request(Job *job, llmdiff_error *err) {
     r->init_latents_file = o->init_latents;
     r->noise_file = o->noise;
     r->force_file = o->force;
+    r->trace_only = o->trace_only;
     r->user = job;
     r->progress = on_progress;
     r->cancel = cli_cancelled;
@@ -157,14 +173,20 @@ static int write_picture(const Job *job, const llmdiff_result *result, int64_t i
 }
 
 static int draw(Job *job, int64_t i, llmdiff_error *err) {
-    llmdiff_result *result;
+    llmdiff_result *result = NULL;
+    llmdiff_status status = LLMDIFF_FAILED;
     job->writing = numbered(job->o->output, i, err);
-    if (!job->writing) return -1;
-    progress_start(&job->progress, i);
-    llmdiff_status status = llmdiff_generate(job->pack, &job->request, &result, err);
-    progress_clear(&job->progress);
+    char *trace = job->o->trace ? numbered(job->o->trace, i, err) : NULL;
+    if (!err->status) {
+        job->request.trace_file = trace;
+        progress_start(&job->progress, i);
+        status = llmdiff_generate(job->pack, &job->request, &result, err);
+        progress_clear(&job->progress);
+    }
     free(job->writing);
+    free(trace);
     job->writing = NULL;
+    job->request.trace_file = NULL;
     if (job->preview_error.status) *err = job->preview_error;
     if (status) return -1;
     if (llmdiff_dropped_tokens(result) && !job->o->quiet)
@@ -193,7 +215,8 @@ static int draw_all(Job *job, llmdiff_error *err) {
 static int run(Job *job, llmdiff_error *err) {
     const Options *o = job->o;
     llmdiff_options options;
-    if (check_names(o, err) || cli_check_settings(o, err)) return EXIT_USAGE;
+    if (check_names(o, err) || check_trace_names(o, err) || cli_check_settings(o, err))
+        return EXIT_USAGE;
     job->prompt = cli_prompt(o, err);
     if (!job->prompt) return EXIT_USAGE;
     if (check_outputs(o, err) || cli_pack(o, GENERATE, &options, err)) return EXIT_FAILED;
@@ -201,6 +224,7 @@ static int run(Job *job, llmdiff_error *err) {
     if (llmdiff_open(&options, &job->pack, err)) return cli_failed(err);
     double opened = seconds_now();
     if (make_request(job, err)) return EXIT_FAILED;
+    job->request.trace_file = o->trace; /* draw puts the picture's own in its place */
     if (llmdiff_check(job->pack, &job->request, err)) return cli_code(err);
     print_notes(job);
     if (o->verbose)

@@ -96,6 +96,10 @@ const Option option_table[] = {
      "every N steps the picture so far, as\noutput_step3.png"},
     {RUN, "Files", 0, "noise", TEXT(noise, "FILE"), NULL, 0, 0, NULL,
      "every random draw, under its name in a trace:\nsafetensors"},
+    {RUN, "Files", 0, "trace", TEXT(trace, "FILE"), NULL, 0, 0, NULL,
+     "every activation by its name, in the order of\nexecution: safetensors"},
+    {RUN, "Files", 0, "trace-only", TEXT(trace_only, "REGEX"), NULL, 0, 0, NULL,
+     "of these the names in which it matches, such as\n'^unet/0/' or '/attn2$'"},
     {RUN, "Files", 0, "force", TEXT(force, "FILE"), NULL, 0, 0, NULL,
      "a trace: every stage starts from its values, in\nplace of those computed"},
 

@@ -199,6 +199,15 @@ typedef struct llmdiff_request {
      * stage starts from the file's input. Other names stay as computed; scalars and ids are never
      * forced. A file none of whose names occurs is an error. NULL: none. */
     const char *force_file;
+
+    /* A safetensors file of every activation under its name, in the order of execution, written while
+     * the run goes on: it needs no memory of its size. Its metadata are the result's entries and
+     * "program", "precision", "trace_only", "pack_files" and "pack_sha256". pack_files has a line
+     * "<SHA-256>  <part>/<file>" for each file of the pack that was read (sha256sum's form, sorted by
+     * the file's name), and pack_sha256 is the SHA-256 of that text: see golden/README.md. NULL: none. */
+    const char *trace_file;
+    /* A POSIX extended regular expression: only names in which it matches anywhere. NULL: all. */
+    const char *trace_only;
 } llmdiff_request;
 
 /* All defaults. `size` is sizeof(llmdiff_request). MISUSE if it is too small to be one. */
@@ -213,7 +222,8 @@ LLMDIFF_API llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff
 typedef struct llmdiff_result llmdiff_result;
 
 /* The prompt's text encoding c (Algorithm 1), which the result holds as "alg1/c.0" [N, D] beside "ids"
- * [N]. Reads prompt, seed, threads, noise_file, force_file, keep and the callbacks. */
+ * [N]. Reads prompt, seed, threads, noise_file, force_file, trace_file, trace_only, keep and the
+ * callbacks. */
 LLMDIFF_API llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *request,
                                           llmdiff_result **result, llmdiff_error *error);
 /* One picture. */

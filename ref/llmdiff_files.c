@@ -20,7 +20,7 @@ int file_kind(const char *path, Error *err) {
     return FILE_SAFETENSORS;
 }
 
-static bool has_extension(const char *path, const char *extension) {
+bool has_ending(const char *path, const char *extension) {
     size_t n = strlen(path), m = strlen(extension);
     if (n <= m) return false;
     for (size_t i = 0; i < m; i++) {
@@ -111,7 +111,7 @@ real *latents_take(const llmdiff_request *asked, const int64_t dim[3], Error *er
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
-static StoredTensor stored(const llmdiff_tensor *t) {
+StoredTensor stored_tensor(const llmdiff_tensor *t) {
     static const Dtype dtypes[] = {
         [LLMDIFF_F32] = DTYPE_F32, [LLMDIFF_F64] = DTYPE_F64, [LLMDIFF_I64] = DTYPE_I64};
     StoredTensor s = {.name = t->name, .dtype = dtypes[t->dtype], .ndim = t->ndim, .data = t->data};
@@ -133,7 +133,7 @@ static StoredTensor *chosen(const llmdiff_result *result, const char *const *nam
     for (size_t i = 0; out && i < n; i++) {
         const llmdiff_tensor *t =
             names ? llmdiff_activation(result, names[i]) : &result->tensor[i].seen;
-        if (t) out[i] = stored(t);
+        if (t) out[i] = stored_tensor(t);
         if (!t && names) fail(err, "the result has no tensor \"%s\": was it kept?", names[i]);
     }
     *count = n;
@@ -147,8 +147,8 @@ llmdiff_status llmdiff_save_tensors(const llmdiff_result *result, const char *pa
     Error err = {0};
     size_t count;
     if (!result_alive(result, &err) || !given(path, "path", &err)) return misuse(error, &err);
-    bool npy = has_extension(path, ".npy");
-    if (!npy && !has_extension(path, ".safetensors")) {
+    bool npy = has_ending(path, ".npy");
+    if (!npy && !has_ending(path, ".safetensors")) {
         fail(&err, "%s: expected a name that ends in .npy or .safetensors", path);
         return misuse(error, &err);
     }

@@ -14,6 +14,7 @@
 
 #include "ref/image.h"
 #include "ref/llmdiff.h"
+#include "ref/pack_hash.h"
 #include "ref/pipeline.h"
 #include "ref/text.h"
 
@@ -38,7 +39,7 @@ struct llmdiff_pack {
 };
 
 /* Everything that determines a result: key, value, key, value, ..., NULL. */
-#define RECORD_MAX 32
+#define RECORD_MAX 40
 typedef struct Record {
     char *text[2 * RECORD_MAX + 1];
     size_t entries;
@@ -82,6 +83,9 @@ bool take_struct(void *into, size_t known, size_t least, const void *from, const
 /* `r` NULL: of an encoding. 0 or -1. */
 int record_fill(Record *record, const llmdiff_pack *pack, const llmdiff_request *asked,
                 const Request *r, Error *err);
+/* The same for a trace of it. */
+int record_fill_trace(Record *record, const llmdiff_pack *pack, const llmdiff_request *asked,
+                      const Request *r, const PackHash *hash, Error *err);
 void record_free(Record *record);
 
 /* ---- llmdiff_files.c ----------------------------------------------------------------------------- */
@@ -91,6 +95,10 @@ typedef enum FileKind { FILE_SAFETENSORS, FILE_NPY, FILE_PNG } FileKind;
 int file_kind(const char *path, Error *err);
 /* init_latents or init_latents_file, malloc'ed. NULL with a message. */
 real *latents_take(const llmdiff_request *asked, const int64_t dim[3], Error *err);
+/* As a file holds it; shares name and data. */
+StoredTensor stored_tensor(const llmdiff_tensor *t);
+/* Does the name end so, in upper or lower case? */
+bool has_ending(const char *path, const char *extension);
 
 /* ---- llmdiff_result.c ---------------------------------------------------------------------------- */
 

@@ -80,6 +80,19 @@ int record_fill(Record *record, const llmdiff_pack *pack, const llmdiff_request 
     return -1;
 }
 
+int record_fill_trace(Record *record, const llmdiff_pack *pack, const llmdiff_request *asked,
+                      const Request *r, const PackHash *hash, Error *err) {
+    if (record_fill(record, pack, asked, r, err)) return -1;
+    add_text(record, "program", "llmdiff " LLMDIFF_VERSION, err);
+    add_text(record, "precision", REAL_NAME, err);
+    add_text(record, "trace_only", asked->trace_only, err);
+    add_text(record, "pack_files", hash->files, err);
+    add_text(record, "pack_sha256", hash->sha256, err);
+    if (!err->set) return 0;
+    record_free(record);
+    return -1;
+}
+
 void record_free(Record *record) {
     for (size_t i = 0; i < 2 * record->entries; i++) free(record->text[i]); /* NULL: no memory */
     *record = (Record){0};

@@ -1,6 +1,7 @@
 /* One run: the request checked, its files read, the pipeline walked and watched. See llmdiff.h. */
 #include "ref/force.h"
 #include "ref/llmdiff_private.h"
+#include "ref/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,12 @@ static bool take_request(llmdiff_request *to, const llmdiff_request *from, Error
         fail(err, "--preview-every: expected 0 or more, found %lld", (long long)to->preview_every);
     if (to->threads < 0 || to->threads > THREADS_MAX)
         fail(err, "--threads: expected 0 to %d, found %d", THREADS_MAX, to->threads);
+    if (to->trace_file && !has_ending(to->trace_file, ".safetensors"))
+        fail(err, "--trace: expected a name that ends in .safetensors, found \"%s\"",
+             to->trace_file);
+    if (to->trace_only && !to->trace_file)
+        fail(err, "--trace-only: expected a trace to choose for, --trace, found none");
+    trace_check_only(to->trace_only, err);
     const llmdiff_tensor *latents = to->init_latents;
     if (latents && to->init_latents_file)
         fail(err, "init_latents and init_latents_file: expected one of them, found both");
@@ -65,6 +72,8 @@ typedef struct Run {
     Safetensors *force_file;
     Force force;
     Forcing forcing;
+    Trace *trace; /* or NULL */
+    PackHash hash;
     Context ctx;
     const char *const *always; /* kept whatever `keep` says */
     llmdiff_result *result;
@@ -94,6 +103,10 @@ static void show(Run *run, const llmdiff_tensor *t) {
     bool wanted = matches(t->name, run->always) || matches(t->name, r->keep);
     if (wanted && result_keep(run->result, t))
         fail(&run->ctx.error, "out of memory keeping %s", t->name);
+    if (run->trace) {
+        StoredTensor stored = stored_tensor(t);
+        trace_add(run->trace, &stored, &run->ctx.error);
+    }
     if (r->observe && r->observe(r->user, t)) run->stopped = true;
 }
 
@@ -104,6 +117,24 @@ static void see(void *self, const char *name, const real *data, int ndim, const 
                         .data = data};
     for (int i = 0; i < ndim; i++) t.dim[i] = dim[i];
     show(self, &t);
+}
+
+/* The file is opened first: where it can't be written is better known before minutes of work. */
+static int begin_trace(Run *run, Error *err) {
+    const llmdiff_request *a = &run->asked;
+    if (!a->trace_file) return 0;
+    run->trace = trace_open(a->trace_file, a->trace_only, err);
+    return run->trace ? 0 : -1;
+}
+
+static int end_trace(Run *run, const Request *r, Error *err) {
+    Record record;
+    if (!run->trace || record_fill_trace(&record, run->handle, &run->asked, r, &run->hash, err))
+        return err->set ? -1 : 0;
+    trace_close(run->trace, (const char *const *)record.text, err);
+    run->trace = NULL;
+    record_free(&record);
+    return err->set ? -1 : 0;
 }
 
 /* Where the request asks for it: from now on the run goes on from the file's values. */
@@ -270,6 +301,8 @@ static void run_end(Run *run) {
     context_free(&run->ctx);
     safetensors_close(run->noise);
     safetensors_close(run->force_file);
+    trace_discard(run->trace);
+    pack_hash_free(&run->hash);
     free(run->init_latents);
     free(run->init_image);
     free(run->mask);
@@ -283,13 +316,21 @@ static int make_result(Run *run, Error *err) {
     return 0;
 }
 
+/* What a run of either kind needs besides its inputs. */
+static int begin_run(Run *run, Error *err) {
+    if (begin_forcing(run, err) || begin_trace(run, err)) return -1;
+    if (run->trace && pack_hash(&run->handle->pack, is_cancelled, run, &run->hash, err)) return -1;
+    return make_result(run, err);
+}
+
 /* The status of a run that is over, its result handed out or freed. */
-static llmdiff_status conclude(Run *run, llmdiff_result **result, Error *err,
+static llmdiff_status conclude(Run *run, const Request *r, llmdiff_result **result, Error *err,
                                llmdiff_error *error) {
     if (run->ctx.error.set) fail(err, "%s", run->ctx.error.message);
     bool stopped = run->stopped;
     if (stopped) fail(err, "cancelled");
     if (!err->set) check_forced(run, err);
+    if (!err->set) end_trace(run, r, err);
     if (!err->set) {
         run->result->peak_bytes = run->ctx.arena.peak;
         *result = run->result;
@@ -317,14 +358,14 @@ llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *r
                         .cancelled = is_cancelled,
                         .cancelled_self = &run};
     if (a->noise_file) run.noise = safetensors_open(a->noise_file, &err);
-    if (!err.set && begin_forcing(&run, &err) == 0 && make_result(&run, &err) == 0) {
+    if (!err.set && begin_run(&run, &err) == 0) {
         Noise langevin = {rng_seed(a->seed), run.noise};
         on_progress(&run, "encode", 0, 1);
         encode(&run.ctx, &pack->pack, a->prompt, strlen(a->prompt), &langevin, "");
         on_progress(&run, "done", 1, 1);
         if (!run.ctx.error.set) record_fill(&run.result->record, pack, a, NULL, &err);
     }
-    return conclude(&run, result, &err, error);
+    return conclude(&run, NULL, result, &err, error);
 }
 
 /* ---- generate ------------------------------------------------------------------------------------ */
@@ -338,7 +379,7 @@ llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *re
         run_end(&run);
         return misuse(error, &err);
     }
-    if (read_inputs(&run, &err) == 0) begin_forcing(&run, &err);
+    if (read_inputs(&run, &err) == 0 && begin_forcing(&run, &err) == 0) begin_trace(&run, &err);
     run_end(&run);
     return finished(error, &err);
 }
@@ -367,14 +408,13 @@ llmdiff_status llmdiff_generate(const llmdiff_pack *pack, const llmdiff_request 
     const llmdiff_request *a = &run.asked;
     Observer observer = {see, &run};
     run.ctx = (Context){.threads = a->threads,
-                        .observer = a->keep || a->observe ? &observer : NULL,
+                        .observer = a->keep || a->observe || a->trace_file ? &observer : NULL,
                         .cancelled = is_cancelled,
                         .cancelled_self = &run};
-    if (read_inputs(&run, &err) == 0 && begin_forcing(&run, &err) == 0 &&
-        make_result(&run, &err) == 0 &&
+    if (read_inputs(&run, &err) == 0 && begin_run(&run, &err) == 0 &&
         generate(&run.ctx, &pack->pack, &run.request, &run.result->picture) == 0) {
         name_latents(run.result);
         record_fill(&run.result->record, pack, a, &run.request, &err);
     }
-    return conclude(&run, result, &err, error);
+    return conclude(&run, &run.request, result, &err, error);
 }

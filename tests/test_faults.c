@@ -401,6 +401,21 @@ static void library_encode(const char *what, Error *err, uint64_t *digest) {
     llmdiff_result_free(r);
 }
 
+/* Traced and forced. Without trace_only: glibc's regcomp leaks where it gets no memory. */
+static void library_trace(const char *what, Error *err, uint64_t *digest) {
+    llmdiff_request q;
+    llmdiff_result *r = NULL;
+    llmdiff_error e;
+    (void)what;
+    llmdiff_request_default(&q, sizeof q);
+    q.prompt = "a square";
+    q.threads = 1;
+    q.force_file = scratch("in/force.safetensors");
+    q.trace_file = scratch("out/t.safetensors");
+    if (well(llmdiff_encode(library_pack, &q, &r, &e), &e, err)) mix_result(digest, r);
+    llmdiff_result_free(r);
+}
+
 static void library_draw(const char *what, Error *err, uint64_t *digest) {
     static const char *const keep[] = {"latents/*", "ids", NULL}, *const one[] = {"latents/2",
                                                                                   NULL};
@@ -877,6 +892,14 @@ static int prepare(void **state) {
     memcpy(array + sizeof fortran - 1, numbers, sizeof numbers);
     write_bytes(scratch("in/fortran.npy"), array, sizeof array);
     outputs(NULL, &err, &(uint64_t){0});
+    const float c[6 * 40] = {1};
+    const StoredTensor forced = {.name = "alg1/c.1",
+                                 .ndim = 2,
+                                 .dim = {6, 40},
+                                 .dtype = DTYPE_F32,
+                                 .data = c,
+                                 .bytes = sizeof c};
+    if (safetensors_write(scratch("in/force.safetensors"), &forced, 1, NULL, &err)) return -1;
     for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
         char from[64], to[64];
         snprintf(from, sizeof from, "out/%s", made[i]);
@@ -923,6 +946,7 @@ int main(void) {
         {"a report's page", report_page, NULL},
         {"llmdiff_open", library_open, NULL},
         {"llmdiff_encode", library_encode, NULL},
+        {"llmdiff_encode, traced and forced", library_trace, NULL},
         {"llmdiff_generate", library_draw, NULL},
         {"llmdiff_generate, retouching", library_retouch, NULL},
         {"llmdiff_describe, a pack", library_describe, "golden/micro"},
