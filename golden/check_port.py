@@ -4,16 +4,23 @@
   the whole loop of guidance, DDIM and VAE, with and without sampler noise.
 - It draws what StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline draw with Eq. 9:
   every case of export_image.py, and larger ones with the VAE in tiles.
+- Traced and forced through hooks.py, StableDiffusionPipeline with Eq. 9 shows every activation that
+  the port shows, under the same name.
 - Without the word score, g = 1, noise off: c is x^0, and upstream's final norm of it is upstream's
   last_hidden_state.
 - The word pass of a block is the block on that row alone, at its own position.
 - A fresh adapter leaves the U-Net as it was.
 """
 
+from unittest import mock
+
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion
+from diffusers.schedulers import scheduling_ddim
 
 import export_image
+import hooks
 from common import HERE, draw, generator, relative_error
 from f64 import lift, lifted
 from hooks import Trace
@@ -56,6 +63,53 @@ def diffusers_pipeline():
                 num_inference_steps=4, height=16, width=24, output_type="latent").images[0]
             del pipeline.scheduler.step
         same(f"latents of StableDiffusionPipeline, eta {eta}", trace["latents/4"], theirs)
+
+
+def hooked_pipeline():
+    pack = load_pack(MICRO, torch.float64)
+    ids = prompt_ids(pack, "a red circle")
+    ids["uncond/"] = ids[""][::-1]
+    noise = draw_noise(pack, ids, 7, 3, 0.6, 16, 24)
+    pipeline = StableDiffusionPipeline(
+        vae=pack.vae, unet=pack.unet, scheduler=pack.scheduler, text_encoder=None, tokenizer=None,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    drawn = [x.double()[None] for k, x in noise.items() if k.startswith(("latents", "sampler"))]
+
+    def hooked(force=None):
+        draws = iter(drawn)
+        given = lambda *args, **kwargs: next(draws)
+        with (lifted(), mock.patch.object(pipeline_stable_diffusion, "randn_tensor", given),
+              mock.patch.object(scheduling_ddim, "randn_tensor", given),
+              hooks.trace(pipeline, llm=pack.llm, force=force) as seen):
+            context = {}
+            for prefix, tokens in ids.items():
+                pack.llm(torch.tensor([tokens]))
+                c = (force or trace)[prefix + "alg1/c.0"]
+                phi_c = seen(prefix + "adapter/phi_c", pack.adapter.phi(c))
+                context[prefix] = torch.cat([phi_c, c], -1)[None]
+            pipeline(prompt_embeds=context[""], negative_prompt_embeds=context["uncond/"],
+                     guidance_scale=7.5, eta=0.6, num_inference_steps=3, height=16, width=24,
+                     output_type="pt")
+        return seen
+
+    with lifted():
+        generate(pack, ids, noise, see=(trace := Trace()), steps=3, cfg_scale=7.5, eta=0.6)
+    seen = hooked()
+    not_upstreams = {name for name in trace if "alg1/" in name}
+    assert seen.keys() | not_upstreams == trace.keys(), seen.keys() ^ trace.keys()
+    worst = max(seen, key=lambda name: relative_error(seen[name], trace[name]))
+    same(f"hooks.py, worst of {len(seen)}: {worst}", seen[worst], trace[worst])
+
+    # Forced from another run's values: each stage's own result, as the port has it when it is forced.
+    other = {name: x if x.dtype == torch.int64 or name.endswith("/t") else x + 0.01 * x.abs().max()
+             for name, x in trace.items()}
+    with lifted():
+        generate(pack, ids, noise, see=(trace := Trace(other)), steps=3, cfg_scale=7.5, eta=0.6)
+    forced = hooked(other)
+    worst = max(forced, key=lambda name: relative_error(forced[name], trace[name]))
+    same(f"forced, worst of {len(forced)}: {worst}", forced[worst], trace[worst])
+    assert relative_error(forced["image"], seen["image"]) > 1e-3
 
 
 def with_noise(step, scheduler, noise):
@@ -123,6 +177,7 @@ def fresh_adapter():
 if __name__ == "__main__":
     with torch.no_grad():
         diffusers_pipeline()
+        hooked_pipeline()
         diffusers_image_pipelines()
         exact_facts()
         fresh_adapter()

@@ -18,6 +18,7 @@ longer has; here it gets one.
 The yardstick is over other prompts and other noise.
 """
 
+import functools
 import random
 from types import SimpleNamespace
 
@@ -44,6 +45,7 @@ CASES = {
 }
 
 
+@functools.cache
 def load(dtype):
     clip = loaded(CLIPTextModel, MICRO_CLIP / "text_encoder", dtype, "dtype", attn_implementation="eager")
     clip.text_model = SimpleNamespace(final_layer_norm=clip.final_layer_norm)
@@ -78,12 +80,12 @@ def kept(name, case):
             or name.startswith("unet/") and name.endswith(("/t", "eps")))
 
 
-def baseline(name, case, pipelines):
-    golden = Golden("baseline_" + name)
+def walker(name, case):
+    """run(seed, dtype, force) -> (inputs, every activation) of the pipeline class."""
     others = list(captions())
 
-    def run(seed, dtype):
-        pipeline, mine = pipelines[dtype], case
+    def run(seed, dtype, force=None):
+        pipeline, mine = load(dtype), case
         r = random.Random(f"baseline {name} {seed}")
         if seed > 0:
             mine = case | {"prompt": r.choice(others), "negative": r.choice(others)}
@@ -91,10 +93,18 @@ def baseline(name, case, pipelines):
         noise = draw(generator("baseline", name, seed), pipeline.unet.config.in_channels,
                      case["height"] // factor, case["width"] // factor, dtype=dtype)
         with torch.no_grad(), precision(dtype):
-            seen = upstream(pipeline, mine, noise)
-        inputs = {k: v for k, v in seen.items() if k.endswith("ids")} | {"latents/0": noise}
-        outputs = {k: v for k, v in seen.items() if k not in inputs and kept(k, case)}
-        return inputs, outputs
+            seen = upstream(pipeline, mine, noise, force)
+        return {k: v for k, v in seen.items() if k.endswith("ids")} | {"latents/0": noise}, seen
+
+    return run
+
+
+def baseline(name, case):
+    golden, go = Golden("baseline_" + name), walker(name, case)
+
+    def run(seed, dtype):
+        inputs, seen = go(seed, dtype)
+        return inputs, {k: v for k, v in seen.items() if k not in inputs and kept(k, case)}
 
     golden.case("", run)
     golden.inputs_in_traces()
@@ -104,6 +114,5 @@ def baseline(name, case, pipelines):
 
 if __name__ == "__main__":
     with torch.no_grad():
-        pipelines = {dtype: load(dtype) for dtype in (torch.float64, torch.float32)}
         for name, case in CASES.items():
-            baseline(name, PLAIN | case, pipelines)
+            baseline(name, PLAIN | case)

@@ -44,7 +44,8 @@ from PIL import Image
 from common import DATA, HERE, Golden, draw, generator
 from export_llm import some_ids
 from f64 import lift, precision
-from llmdiff_torch import draw_noise, encode, load_pack, prompt_ids
+from hooks import Trace
+from llmdiff_torch import draw_noise, encode, generate, load_pack, prompt_ids
 
 MICRO = HERE / "micro"
 PROMPT, NEGATIVE = "a red circle", "two gray dogs"
@@ -193,6 +194,29 @@ def contexts_of(pack, ids, noise):
             for prefix, tokens in ids.items()}
 
 
+def walker(name, case):
+    """run(seed, dtype, force) -> (inputs, every activation) by the readable port, which does what the
+    pipeline classes do (check_port.py)."""
+    packs = {}
+
+    def run(seed, dtype, force=None):
+        if dtype not in packs:
+            packs[dtype] = load_pack(MICRO, dtype)
+        pack = packs[dtype]
+        ids, noise, init, mask = inputs_of(pack, name, case, seed)
+        trace = Trace(force)
+        with precision(dtype):
+            generate(pack, ids, noise, init=init, mask=mask, see=trace, **{k: case[k] for k in WALK})
+        return inputs_by_name(ids, noise, init, mask), trace
+
+    return run
+
+
+def inputs_by_name(ids, noise, init, mask):
+    inputs = {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()}
+    return inputs | noise | {"image_in": init} | ({} if mask is None else {"mask_in": mask})
+
+
 def image_case(name, case):
     golden = Golden("image_" + name)
     walk = {k: case[k] for k in WALK}
@@ -203,9 +227,7 @@ def image_case(name, case):
         ids, noise, init, mask = inputs_of(pack, name, case, seed)
         with torch.no_grad(), precision(dtype):
             outputs = upstream(pack, contexts_of(pack, ids, noise), noise, init, mask, **walk)
-        inputs = {prefix + "ids": torch.tensor(tokens) for prefix, tokens in ids.items()}
-        inputs |= noise | {"image_in": init} | ({} if mask is None else {"mask_in": mask})
-        return inputs, outputs
+        return inputs_by_name(ids, noise, init, mask), outputs
 
     golden.case("", run)
     golden.inputs_in_traces()

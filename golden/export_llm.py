@@ -56,24 +56,36 @@ def some_ids(first, length, vocab, *key):
     return [first] + ids.tolist()
 
 
+def walker(name, length, settings):
+    """run(seed, dtype, force) -> (inputs, every activation) from ids to phi(c)."""
+    packs = {}
+
+    def run(seed, dtype, force=None):
+        if dtype not in packs:
+            packs[dtype] = load_pack(MICRO, dtype, overrides=settings)
+        pack = packs[dtype]
+        ids = prompt_ids(pack, PROMPT)[""]
+        if seed > 0 or length:
+            ids = some_ids(ids[0], length or len(ids), 512, "alg1", name, seed)
+        noise = langevin_noise(pack, len(ids), name, seed)
+        trace = Trace(force)
+        trace("ids", torch.tensor(ids))
+        with torch.no_grad(), precision(dtype):
+            encode(pack, ids, noise, trace)
+        return {"ids": torch.tensor(ids)} | noise, trace
+
+    return run
+
+
 def algorithm1_runs():
     golden = Golden("llm_alg1")
     for name, (length, settings) in RUNS.items():
-        packs = {dtype: load_pack(MICRO, dtype, overrides=settings)
-                 for dtype in (torch.float64, torch.float32)}
+        go = walker(name, length, settings)
 
         def run(seed, dtype):
-            pack = packs[dtype]
-            ids = prompt_ids(pack, PROMPT)[""]
-            if seed > 0 or length:
-                ids = some_ids(ids[0], length or len(ids), 512, "alg1", name, seed)
-            noise = langevin_noise(pack, len(ids), name, seed)
-            trace = Trace()
-            with torch.no_grad(), precision(dtype):
-                encode(pack, ids, noise, trace)
-            kept = {k: v for k, v in trace.items()
-                    if k not in noise and (name in WHOLE or not k.startswith("llm/"))}
-            return {"ids": torch.tensor(ids)} | noise, kept
+            inputs, trace = go(seed, dtype)
+            return inputs, {k: v for k, v in trace.items() if k not in inputs
+                            and (name in WHOLE or not k.startswith("llm/"))}
 
         golden.case(name + "/", run)
         golden.metadata["settings:" + name] = json.dumps(settings)

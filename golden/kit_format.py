@@ -5,6 +5,7 @@
     group.case("gelu/small", run, op="gelu", upstream="torch.nn.functional.gelu", spec="6")
     walk = kit.walk("picture", "picture", run, parameters={...}, pack="micro")
     kit.save()
+    kit.save_port(directory, torch.bfloat16)
 
 run(seed, dtype) -> (inputs, outputs) is a case, as in common.py; run(seed, dtype, force) a walk. What is
 stored is seed 0: the inputs, and the outputs in float64. The yardstick of each float type is upstream's
@@ -35,8 +36,9 @@ class Kit:
         self.groups.append(group)
         return group
 
-    def walk(self, name, kind, run, kept=lambda name: True, **fields):
+    def walk(self, name, kind, run, kept=lambda name: True, zeros=(), **fields):
         group = self.group(name, kind, **fields)
+        group.zeros = zeros
         group.walk(run, kept)
         return group
 
@@ -51,17 +53,33 @@ class Kit:
                 hooks.save(path, getattr(group, part), {"kit": "llmdiff-kit 1", "group": group.name})
         (self.directory / "manifest.json").write_text(pretty(self.manifest) + "\n")
 
+    def save_port(self, directory, dtype, groups=None):
+        """What upstream itself computes in that type, as a port's directory holds it."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        about = {"program": "golden/make_kit.py", "precision": str(dtype)[6:]}
+        for group in self.groups:
+            if groups is None or group.name in groups:
+                for way, outputs in group.ports[dtype].items():
+                    hooks.save(directory / f"{group.name}{way}.safetensors", outputs, about)
+
 
 class Group:
     def __init__(self, name, kind, fields):
         self.name, self.kind, self.fields = name, kind, fields
         self.inputs, self.expected, self.cases = {}, {}, []
         self.outputs = None  # a walk's
+        # What upstream computes: of a walk under ".free" and ".forced", else under ""
+        self.ports = {dtype: {} for dtype in TYPES}
+        self.zeros = ()  # which truths are nothing but zeros, and should be
 
     def case(self, name, run, **fields):
-        inputs, truth, errors = judged(run)
+        inputs, truth, errors, computed = judged(run)
         for key, x in inputs.items():
             self.put(f"{name}/{key}", x)
+        for dtype, tensors in computed.items():
+            port = self.ports[dtype].setdefault("", {})
+            port |= {f"{name}/{key}": y for key, y in tensors.items()}
         outputs = []
         for key, y in truth.items():
             outputs.append(self.expect(f"{name}/{key}", key, y, errors[key]))
@@ -79,9 +97,11 @@ class Group:
                 return truths(seed)
             return free(seed, dtype, force=truths(seed)[1])
 
-        inputs, truth, errors = judged(lambda seed, dtype: truths(seed) if dtype == torch.float64
-                                       else free(seed, dtype))
-        _, _, forced_errors = judged(forced)
+        inputs, truth, errors, computed = judged(
+            lambda seed, dtype: truths(seed) if dtype == torch.float64 else free(seed, dtype))
+        _, _, forced_errors, forced_computed = judged(forced)
+        for dtype in TYPES:
+            self.ports[dtype] = {".free": computed[dtype], ".forced": forced_computed[dtype]}
         for key, x in inputs.items():
             self.put(key, x)
         self.outputs = [
@@ -99,7 +119,7 @@ class Group:
         assert full not in self.expected, full
         if y.is_floating_point():
             assert y.dtype == torch.float64 and torch.isfinite(y).all(), full
-            assert y.abs().max() > 0, f"{full}: nothing but zeros"
+            assert y.abs().max() > 0 or full in self.zeros, f"{full}: nothing but zeros"
         else:
             y, yardsticks = y.to(torch.int64), None
         self.expected[full] = y.detach().contiguous()
@@ -115,14 +135,16 @@ class Group:
 
 
 def judged(run):
-    """Seed 0's inputs and float64 outputs, and of each output {"float32": yardstick, ...}."""
-    errors = {}
+    """Seed 0's inputs and float64 outputs, of each output {"float32": yardstick, ...}, and what upstream
+    computes for seed 0 in each type."""
+    errors, computed = {}, {}
     for seed in range(SEEDS):
         inputs, truth = run(seed, torch.float64)
         if seed == 0:
             stored = inputs, truth
         for dtype in TYPES:
             _, got = run(seed, dtype)
+            computed.setdefault(dtype, got)
             assert got.keys() == truth.keys(), got.keys() ^ truth.keys()
             for name, y in truth.items():
                 if y.is_floating_point():
@@ -130,9 +152,10 @@ def judged(run):
                     error = relative_error(got[name], y)
                     errors.setdefault(name, {}).setdefault(dtype, []).append(error)
     inputs, truth = stored
-    return inputs, truth, {
+    yardsticks = {
         name: {str(dtype)[6:]: float(f"{yardstick(e, y.numel()):.4g}")
                for dtype, e in errors.get(name, {}).items()} for name, y in truth.items()}
+    return inputs, truth, yardsticks, computed
 
 
 def pretty(value, indent=""):

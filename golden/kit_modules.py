@@ -67,16 +67,13 @@ def llm(name, dtype):
     return load_llm(MICRO / "llm" if name == "micro" else DATA / name, dtype)
 
 
-baseline = functools.cache(export_baseline.load)
-
-
 def modules(group):
     for dtype in (torch.float64, *TYPES):  # nothing is loaded within precision(dtype)
         for adapter in ADAPTERS:
             pack(dtype, adapter)
         for name in LLMS:
             llm(name, dtype)
-        baseline(dtype)
+        export_baseline.load(dtype)
     for cases in (tokenizers, llm_blocks, algorithm1_steps, eq9, unet, guidance, samplers, vae,
                   text_encoder, images):
         cases(group)
@@ -108,7 +105,7 @@ TEXTS = {
 
 def tokenizers(group):
     tokenizer = pack(torch.float32).tokenizer
-    clip = baseline(torch.float32).tokenizer
+    clip = export_baseline.load(torch.float32).tokenizer
     for name, text in TEXTS.items():
         ids = [tokenizer.bos_token_id] + tokenizer(text, add_special_tokens=False).input_ids
         padded = clip(text, padding="max_length", max_length=77, truncation=True).input_ids
@@ -398,7 +395,7 @@ def vae(group):
 
 
 def text_encoder(group):
-    tokenizer = baseline(torch.float32).tokenizer
+    tokenizer = export_baseline.load(torch.float32).tokenizer
     for skip in (0, 1):
 
         def some(gen):
@@ -407,7 +404,7 @@ def text_encoder(group):
             return {"ids": torch.tensor([tokenizer.bos_token_id] + words + end)}
 
         def compute(dtype, i):
-            clip, seen = baseline(dtype).text_encoder, hooks.Trace()
+            clip, seen = export_baseline.load(dtype).text_encoder, hooks.Trace()
             with hooks.watch_text_encoder(clip, seen):
                 clip_encode(clip, i["ids"], skip)
             left_out = [f"encoder.layers.{clip.config.num_hidden_layers - 1 - k}" for k in range(skip)]

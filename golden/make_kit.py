@@ -1,9 +1,12 @@
 """golden/kit: what a port is given, what it should compute, and how exactly (README.md, "The kit").
 
-    python golden/make_kit.py [DIRECTORY]
+    python golden/make_kit.py [DIRECTORY] [--ports DIRECTORY]
+
+Without a directory also golden/data/kit_port_*: a part of what upstream itself computes, on which
+`make kit-selftest` tries the judge. --ports writes all of that, for every float type.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import diffusers
@@ -11,13 +14,16 @@ import torch
 import transformers
 
 import export_operators
-import export_pipeline
 import kit_modules
-from common import HERE
-from kit_format import Kit
+import kit_walks
+from common import DATA, HERE
+from kit_format import TYPES, Kit
+from pack_hash import pack_sha256, parts_of
 
-PACKS = {"micro": "../micro", "micro_clip": "../micro_clip"}
-PACKS |= {name: f"../data/{name}" for name in kit_modules.LLMS if name != "micro"}
+PACKS = {"micro": "micro", "micro_clip": "micro_clip"}
+PACKS |= {name: f"data/{name}" for name in kit_modules.LLMS if name != "micro"}
+
+PORT = ("modules", "picture")  # the groups of golden/data/kit_port_*
 
 UPSTREAM = {
     "linear": "torch.nn.functional.linear",
@@ -73,28 +79,27 @@ def only(op, run):
     return one
 
 
-def picture(kit):
-    case = export_pipeline.PLAIN
-    kit.walk("picture", "picture", export_pipeline.walker("whole", case), **about(case))
-
-
-def about(case):
-    return {"pack": "micro", "adapter": case["adapter"], "spec": "3 to 6", "parameters": {
-        "prompt": export_pipeline.PROMPT, "negative_prompt": case["negative"],
-        **{k: case[k] for k in ("steps", "cfg_scale", "eta", "width", "height")},
-        "sampling_method": case["sampler"] or "ddim", "settings": case["settings"]}}
-
-
 def main(directory):
     kit = Kit(directory, made_by="golden/make_kit.py",
               versions={"torch": torch.__version__.split("+")[0], "diffusers": diffusers.__version__,
                         "transformers": transformers.__version__},
-              packs={name: {"path": path} for name, path in PACKS.items()})
+              packs={name: {"path": "../" + path, "sha256": pack_sha256(parts_of(HERE / path))}
+                     for name, path in PACKS.items()})
     operators(kit.group("operators", "operators"))
     kit_modules.modules(kit.group("modules", "modules"))
-    picture(kit)
+    kit_walks.walks(kit)
     kit.save()
+    return kit
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else HERE / "kit")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", nargs="?", type=Path)
+    parser.add_argument("--ports", type=Path)
+    a = parser.parse_args()
+    kit = main(a.directory or HERE / "kit")
+    if a.directory is None:
+        for dtype in (torch.float32, torch.bfloat16):
+            kit.save_port(DATA / f"kit_port_{str(dtype)[6:]}", dtype, PORT)
+    for dtype in TYPES if a.ports else ():
+        kit.save_port(a.ports / str(dtype)[6:], dtype)
