@@ -3,7 +3,7 @@
 # make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
 # make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
-# make kit          rebuild golden/kit, by which ports are judged
+# make kit          rebuild golden/kit, by which ports are judged, and judge upstream by it
 # make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
 # make install PREFIX=/usr/local      make uninstall PREFIX=/usr/local
 
@@ -123,7 +123,7 @@ demo:
 
 golden:
 	golden/make.sh goldens
-kit:
+kit: $(PROGRAM)
 	golden/make.sh kit
 
 # ---- installing --------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import hooks
 from common import SEEDS, relative_error, yardstick
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
+PORT_TYPES = (torch.float64, *TYPES)
 
 
 class Kit:
@@ -70,14 +71,14 @@ class Group:
         self.inputs, self.expected, self.cases = {}, {}, []
         self.outputs = None  # a walk's
         # What upstream computes: of a walk under ".free" and ".forced", else under ""
-        self.ports = {dtype: {} for dtype in TYPES}
+        self.ports = {dtype: {} for dtype in PORT_TYPES}
         self.zeros = ()  # which truths are nothing but zeros, and should be
 
     def case(self, name, run, **fields):
         inputs, truth, errors, computed = judged(run)
         for key, x in inputs.items():
             self.put(f"{name}/{key}", x)
-        for dtype, tensors in computed.items():
+        for dtype, tensors in {torch.float64: truth, **computed}.items():
             port = self.ports[dtype].setdefault("", {})
             port |= {f"{name}/{key}": y for key, y in tensors.items()}
         outputs = []
@@ -102,6 +103,8 @@ class Group:
         _, _, forced_errors, forced_computed = judged(forced)
         for dtype in TYPES:
             self.ports[dtype] = {".free": computed[dtype], ".forced": forced_computed[dtype]}
+        _, from_itself = free(0, torch.float64, force=truth)
+        self.ports[torch.float64] = {".free": truth, ".forced": from_itself}
         for key, x in inputs.items():
             self.put(key, x)
         self.outputs = [

@@ -13,16 +13,18 @@ trap 'rm -rf "$work"' EXIT
 
 "$PYTHON" reproduced.py versions
 
+# upstream's progress bars and advice go unread, unless something fails
+run() {
+    echo "== $1"
+    "$PYTHON" "$@" 2>"$work/messages" || { cat "$work/messages"; exit 1; }
+}
+
 if [ "$what" = kit ]; then
-    scripts=make_kit.py
+    run make_kit.py --ports "$work/ports"
+    run check_kit.py "$work/ports"
 else
-    scripts="check_port.py $(echo export_*.py)"
+    for script in check_port.py export_*.py; do run "$script"; done
 fi
-for script in $scripts; do
-    echo "== $script"
-    # upstream's progress bars and advice go unread, unless something fails
-    "$PYTHON" "$script" 2>"$work/messages" || { cat "$work/messages"; exit 1; }
-done
 
 if [ "$what" = goldens ]; then
     # The packs are frozen: built beside, and compared.

@@ -3,7 +3,8 @@
     python golden/make_kit.py [DIRECTORY] [--ports DIRECTORY]
 
 Without a directory also golden/data/kit_port_*: a part of what upstream itself computes, on which
-`make kit-selftest` tries the judge. --ports writes all of that, for every float type.
+`make kit-selftest` tries the judge. --ports writes all of that, for every
+float type.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import export_operators
 import kit_modules
 import kit_walks
 from common import DATA, HERE
-from kit_format import TYPES, Kit
+from kit_format import PORT_TYPES, Kit
 from pack_hash import pack_sha256, parts_of
 
 PACKS = {"micro": "micro", "micro_clip": "micro_clip"}
@@ -101,5 +102,5 @@ if __name__ == "__main__":
     if a.directory is None:
         for dtype in (torch.float32, torch.bfloat16):
             kit.save_port(DATA / f"kit_port_{str(dtype)[6:]}", dtype, PORT)
-    for dtype in TYPES if a.ports else ():
+    for dtype in PORT_TYPES if a.ports else ():
         kit.save_port(a.ports / str(dtype)[6:], dtype)
