@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -14,7 +15,7 @@ kit, mine = sys.argv[1:]
 PORT = {
     "silu": lambda x: x / 2 * (1 + np.tanh(x / 2)),
     "quick_gelu": lambda x: x / 2 * (1 + np.tanh(0.851 * x)),
-    "gelu_new": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "gelu_new": lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "softmax": lambda x: (e := np.exp(x - x.max(-1, keepdims=True))) / e.sum(-1, keepdims=True),
 }
 [group] = [g for g in json.load(open(f"{kit}/manifest.json"))["groups"] if g["name"] == "operators"]
