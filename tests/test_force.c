@@ -391,8 +391,8 @@ static void every_float_type_is_read(void **state) {
         bfloat[i] = (uint16_t)(bits >> 16);
         int exponent;
         double m = frexp(fabs(wide[i]), &exponent); /* m 2^exponent, 1/2 <= m < 1 */
-        half[i] = wide[i] == 0 ? 0 : (uint16_t)((exponent + 14) << 10 | (int)(m * 2048 - 1024));
-        if (wide[i] < 0) half[i] |= 0x8000;
+        int magnitude = wide[i] == 0 ? 0 : (exponent + 14) << 10 | (int)(m * 2048 - 1024);
+        half[i] = (uint16_t)(magnitude | (wide[i] < 0 ? 0x8000 : 0));
     }
     const void *data[] = {wide, single, half, bfloat};
     const Dtype dtypes[] = {DTYPE_F64, DTYPE_F32, DTYPE_F16, DTYPE_BF16};
