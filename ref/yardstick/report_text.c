@@ -121,6 +121,16 @@ static void put_header(Text *out) {
         "max rel", "NMSE", "cosine", "ULP", "n-fin", "verdict");
 }
 
+/* How many rows from i on are a whole group of which nothing is there; 0: they aren't. */
+static size_t missing_group(const Report *r, size_t i) {
+    const char *group = r->row[i].group;
+    if (!group || (i && r->row[i - 1].group && strcmp(r->row[i - 1].group, group) == 0)) return 0;
+    size_t n = 0;
+    for (; i + n < r->rows && strcmp(r->row[i + n].group, group) == 0; n++)
+        if (r->row[i + n].verdict != ROW_MISSING) return 0;
+    return n;
+}
+
 static void put_table(Text *out, const Report *r, bool all_rows) {
     const char *group = NULL;
     size_t gap = 0;
@@ -131,6 +141,15 @@ static void put_table(Text *out, const Report *r, bool all_rows) {
     put_header(out);
     for (size_t i = 0; i < r->rows; i++) {
         const Row *row = &r->row[i];
+        const size_t missing = missing_group(r, i);
+        if (missing) {
+            put_gap(out, &gap);
+            put(out, "%s\n all %zu tensors are missing: no %s.safetensors or %s.npz\n", row->group,
+                missing, row->group, row->group);
+            group = row->group;
+            i += missing - 1;
+            continue;
+        }
         if (!is_shown(&shown, r, i)) {
             gap++;
             continue;
