@@ -49,6 +49,7 @@ typedef struct KitCase {
     const char *name;
     const char *runs; /* the operator or module: "group_norm", "unet/resnet"; of a walk "" */
     const char *pack, *adapter, *path; /* NULL: none */
+    const char *text_encoder;          /* of a picture by CLIP: the pack with it; else NULL */
     const cJSON *parameters;           /* an object, or NULL */
     const char **input;                /* names of its inputs */
     size_t inputs;

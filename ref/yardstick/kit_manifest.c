@@ -239,8 +239,12 @@ static void read_what(Reader *r, const cJSON *object, const Kit *kit, KitCase *c
     c->adapter = optional_text(r, object, "adapter");
     c->path = optional_text(r, object, "path");
     if (pack && !c->pack) wrong(r, "pack", "expected a text, found nothing");
-    if (c->pack && *c->pack && !kit_pack(kit, c->pack))
-        wrong(r, "pack", "expected one of the manifest's packs, found \"%.80s\"", c->pack);
+    c->text_encoder = optional_text(r, object, "text_encoder");
+    const char *const packs[] = {c->pack, c->text_encoder};
+    for (int i = 0; i < 2; i++)
+        if (packs[i] && *packs[i] && !kit_pack(kit, packs[i]))
+            wrong(r, i ? "text_encoder" : "pack",
+                  "expected one of the manifest's packs, found \"%.80s\"", packs[i]);
     c->parameters = field(object, "parameters");
     if (c->parameters) is_object(r, c->parameters, "parameters");
     if (!c->adapter) c->adapter = optional_text(r, c->parameters, "adapter");
@@ -365,10 +369,10 @@ static void read_packs(Reader *r, Kit *kit) {
         if (is_object(r, e, "")) {
             p->name = e->string;
             p->path = text(r, e, "path");
-            p->sha256 = optional_text(r, e, "sha256");
+            p->sha256 = text(r, e, "sha256");
             if (*p->path == '/')
                 wrong(r, "path", "expected a path relative to the kit, found \"%.120s\"", p->path);
-            if (p->sha256 &&
+            if (*p->sha256 &&
                 (strlen(p->sha256) != 64 || strspn(p->sha256, "0123456789abcdef") != 64))
                 wrong(r, "sha256", "expected 64 hexadecimal digits, found \"%.80s\"", p->sha256);
             kit->packs++;

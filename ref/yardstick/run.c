@@ -1,5 +1,6 @@
 /* The models of the kit's packs, and the outputs of a case. See run.h. */
 #include "ref/yardstick/run.h"
+#include "ref/pack_hash.h"
 #include "weights/file.h"
 
 #include <stdio.h>
@@ -178,16 +179,55 @@ void kit_run_free(KitRun *run) {
     free(run);
 }
 
-/* The models of the case's pack, which has to be the one that the kit was made with. */
-static Models *models_of(KitRun *run, const KitCase *c, Error *err) {
-    for (size_t i = 0; c->pack && i < run->kit->packs; i++) {
+static bool has_part(const Models *m, const char *name, Error *err) {
+    char *path = part(m, name, err);
+    const bool there = path && is_directory(path);
+    free(path);
+    return there;
+}
+
+/* Opens every part that the pack has, and hashes their files. */
+static int hash_pack(Models *m, PackHash *hash, Error *err) {
+    Adapter *adapter = NULL;
+    Pack p = {0};
+    const bool alone = !has_part(m, "llm", err) && !has_part(m, "text_encoder", err);
+    if (alone || has_part(m, "llm", err)) p.llm = (Llm *)(uintptr_t)models_llm(m, err);
+    if (has_part(m, "unet", err)) p.unet = (Unet *)(uintptr_t)models_unet(m, err);
+    if (has_part(m, "vae", err)) p.vae = (Vae *)(uintptr_t)models_vae(m, err);
+    if (has_part(m, "scheduler", err)) p.schedule = (Schedule *)(uintptr_t)models_schedule(m, err);
+    if (has_part(m, "text_encoder", err)) p.clip = (ClipText *)(uintptr_t)models_clip(m, err);
+    char *path = part(m, "adapter", err);
+    if (!err->set && is_directory(path))
+        adapter = p.adapter = adapter_load(path, p.llm, p.unet, NULL, 0, err);
+    free(path);
+    p.tokenizer_path = alone ? strdup(m->dir) : part(m, p.clip ? "tokenizer" : "llm", err);
+    if (!p.tokenizer_path) fail(err, "out of memory opening %s", m->dir);
+    const int status = err->set ? -1 : pack_hash(&p, NULL, NULL, hash, err);
+    free(p.tokenizer_path);
+    adapter_free(adapter);
+    return status;
+}
+
+/* Is it the one that the kit was made with? */
+static void check_pack(Models *m, Error *err) {
+    PackHash hash = {0};
+    if (!is_directory(m->dir))
+        fail(err, "%s: expected the pack \"%s\" that the kit was made with, found nothing", m->dir,
+             m->pack->name);
+    else if (hash_pack(m, &hash, err) == 0 && strcmp(hash.sha256, m->pack->sha256) != 0)
+        fail(err, "%s: expected the pack \"%s\" that the kit was made with, of hash %s, found %s",
+             m->dir, m->pack->name, m->pack->sha256, hash.sha256);
+    pack_hash_free(&hash);
+}
+
+/* The models of the pack of that name; NULL if `name` is, or with a message. */
+static Models *models_of(KitRun *run, const char *name, Error *err) {
+    for (size_t i = 0; name && i < run->kit->packs && !err->set; i++) {
         Models *m = &run->models[i];
-        if (strcmp(m->pack->name, c->pack) != 0) continue;
+        if (strcmp(m->pack->name, name) != 0) continue;
         if (m->dir) return m;
         m->dir = kit_path(run->kit, m->pack->path, err);
-        if (m->dir && !is_directory(m->dir))
-            fail(err, "%s: expected the pack \"%s\" that the kit was made with, found nothing",
-                 m->dir, m->pack->name);
+        if (m->dir) check_pack(m, err);
         return err->set ? NULL : m;
     }
     return NULL;
@@ -201,7 +241,8 @@ int kit_run_case(KitRun *run, const KitGroup *group, const KitCase *c, KitMode m
                       .kit_dir = run->kit->dir,
                       .group = group,
                       .c = c,
-                      .models = models_of(run, c, err),
+                      .models = models_of(run, c->pack, err),
+                      .text = models_of(run, c->text_encoder, err),
                       .mode = mode,
                       .out = out};
     if (!err->set) {

@@ -78,14 +78,15 @@ typedef struct Given {
     const KitGroup *group;
     const KitCase *c;
     Models *models; /* NULL: the case has no pack */
+    Models *text;   /* of its text encoder; NULL: Algorithm 1 and the adapter say what to draw */
     KitMode mode;
     Outputs *out;
 } Given;
 
 /* Checks the shapes of inputs. Each word is "name:LETTERS": a letter is a size, the same one wherever
  * it stands, '*' in front any sizes before it; with '?' after the name the input may be absent. size
- * [26], by letter: 0 is free and found here. "ids" are I64, "rgb" is U8, all others floats. False with a
- * message. */
+ * [26], by letter: 0 is free and found here. "ids" are I64, pixels ("rgb", "image_in", "mask_in") U8, all
+ * others floats. False with a message. */
 bool given_fits(const Given *in, const char *pattern, int64_t *size);
 #define SIZE(letter) size[(letter) - 'A']
 

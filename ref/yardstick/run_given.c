@@ -39,6 +39,19 @@ static bool fits(const StoredTensor *t, const char *letters, int64_t *size) {
     return true;
 }
 
+static const char *type_of(const char *name) {
+    static const char *const pixels[] = {"rgb", "image_in", "mask_in"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, pixels[i]) == 0) return "U8";
+    return strcmp(name, "ids") == 0 ? "I64" : "floats";
+}
+
+static bool right_type(const char *name, Dtype dtype) {
+    const char *type = type_of(name);
+    return strcmp(type, "floats") == 0 ? dtype_is_float(dtype)
+                                       : strcmp(type, dtype_name(dtype)) == 0;
+}
+
 static void tell_misfit(const Given *in, const StoredTensor *t, const char *name,
                         const char *letters, const int64_t *size) {
     char want[128] = "", found[128] = "";
@@ -55,17 +68,8 @@ static void tell_misfit(const Given *in, const StoredTensor *t, const char *name
         used += (size_t)snprintf(found + used, sizeof found - used, "%s%lld", i ? ", " : "",
                                  (long long)t->dim[i]);
     fail(&in->ctx->error, "%s: %s%s%s: input \"%s\": expected %s [%s], found %s [%s]",
-         safetensors_path(in->group->inputs), ABOUT(in), name,
-         strcmp(name, "ids") == 0   ? "I64"
-         : strcmp(name, "rgb") == 0 ? "U8"
-                                    : "floats",
-         want, dtype_name(t->dtype), found);
-}
-
-static bool right_type(const char *name, Dtype dtype) {
-    if (strcmp(name, "ids") == 0) return dtype == DTYPE_I64;
-    if (strcmp(name, "rgb") == 0) return dtype == DTYPE_U8;
-    return dtype_is_float(dtype);
+         safetensors_path(in->group->inputs), ABOUT(in), name, type_of(name), want,
+         dtype_name(t->dtype), found);
 }
 
 bool given_fits(const Given *in, const char *pattern, int64_t *size) {

@@ -15,14 +15,18 @@ static void keep(void *self, const char *name, const real *data, int ndim, const
     give_raw(self, name, dtype, ndim, dim, data);
 }
 
-/* The adapter's settings as the walk's parameters have them, and its pack. */
+/* The parts that the walk needs: borrowed, not to be closed. */
 static Pack open_pack(const Given *in, KitKind kind) {
-    Models *m = in->models;
-    Pack pack = {.adapter = (Adapter *)(uintptr_t)models_adapter(m, in->c, ERR(in)),
-                 .llm = (Llm *)(uintptr_t)models_llm(m, ERR(in)),
-                 .unet = (Unet *)(uintptr_t)models_unet(m, ERR(in))};
+    Models *m = in->models, *text = in->text;
+    Pack pack = {.unet = (Unet *)(uintptr_t)models_unet(m, ERR(in))};
+    if (text) {
+        pack.clip = (ClipText *)(uintptr_t)models_clip(text, ERR(in));
+    } else {
+        pack.adapter = (Adapter *)(uintptr_t)models_adapter(m, in->c, ERR(in));
+        pack.llm = (Llm *)(uintptr_t)models_llm(m, ERR(in));
+    }
     if (kind == KIT_PICTURE) {
-        pack.tokenizer = (Tokenizer *)(uintptr_t)models_tokenizer(m, ERR(in));
+        pack.tokenizer = (Tokenizer *)(uintptr_t)models_tokenizer(text ? text : m, ERR(in));
         pack.vae = (Vae *)(uintptr_t)models_vae(m, ERR(in));
         pack.schedule = (Schedule *)(uintptr_t)models_schedule(m, ERR(in));
     }
@@ -90,6 +94,17 @@ static void give_ids(const Given *in, const Pack *pack, const char *name, const 
     token_ids_free(&ids);
 }
 
+/* Image to image: the picture to begin from and, where the walk has one, the mask. */
+static void read_image(const Given *in, Request *r) {
+    int64_t size[26] = {['C' - 'A'] = 3};
+    if (!given_has(in, "image_in") || !given_fits(in, "image_in:HWC mask_in?:HW", size)) return;
+    r->height = SIZE('H');
+    r->width = SIZE('W');
+    r->strength = given_number(in, "strength");
+    r->init_image = given_stored(in, "image_in")->data;
+    if (given_has(in, "mask_in")) r->mask = given_stored(in, "mask_in")->data;
+}
+
 /* The prompts are read as texts, so that their ids are judged too. */
 static void walk_picture(const Given *in, const Pack *pack) {
     Request r = request_default(pack);
@@ -107,6 +122,8 @@ static void walk_picture(const Given *in, const Pack *pack) {
     if (given_has_parameter(in, "width")) r.width = given_whole(in, "width", 1, 4096);
     if (given_has_parameter(in, "height")) r.height = given_whole(in, "height", 1, 4096);
     if (given_has_parameter(in, "eta")) r.eta = given_number(in, "eta");
+    if (given_has_parameter(in, "clip_skip")) r.clip_skip = given_whole(in, "clip_skip", 0, 1000);
+    read_image(in, &r);
     r.noise = in->group->inputs;
     r.sampler = method ? sampler_of_name(method) : SAMPLER_OWN;
     if (r.sampler == SAMPLER_KINDS)
@@ -123,9 +140,10 @@ static void walk_picture(const Given *in, const Pack *pack) {
 /* ---- which there are ------------------------------------------------------------------------------ */
 
 void run_walk(const Given *in, KitKind kind) {
+    if (in->text && kind != KIT_PICTURE)
+        refuse_case(in, "text_encoder: expected one of pictures alone", in->c->text_encoder);
     const Pack pack = open_pack(in, kind);
     if (in->ctx->error.set) return;
-    char *path = NULL;
     Force force = {0};
     const Forcing forcing = {force_from_file, &force};
     Given seen = *in;
@@ -146,5 +164,4 @@ void run_walk(const Given *in, KitKind kind) {
     in->ctx->observer = NULL;
     in->ctx->forcing = NULL;
     safetensors_close((Safetensors *)(uintptr_t)force.file);
-    free(path);
 }
