@@ -2,14 +2,17 @@
 
     /opt/golden-venv/bin/python golden/export_files.py
 
-safetensors and huggingface_hub (shards and their index) and numpy write; tests/test_weights_*.c
+safetensors and huggingface_hub (shards and their index), numpy and torch write; tests/test_weights_*.c
 read. Element i of a tensor is (i - 1) / 2 for floating-point types and i for whole numbers, unless
 the test says otherwise.
 """
 
+import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -84,12 +87,54 @@ def npy_files():
     npy("record.npy", np.zeros(2, [("a", "<f4"), ("b", "<f4")]))
 
 
+class Pipe(io.RawIOBase):
+    """What can't be sought in: sizes and CRC then follow a member's data."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        return self.file.write(data)
+
+
+def npz_files():
+    i = (np.arange(24) - 1) / 2
+    arrays = {
+        "f4": i.astype("<f4").reshape(2, 3, 4),
+        "unet/0/f8": np.asfortranarray(i.reshape(2, 3, 4)),
+        "i8": np.arange(3),
+        "bool": np.array([True, False, True]),
+        "u1": np.arange(5, dtype="u1"),
+        "i2": np.arange(4, dtype="<i2"),
+        "empty": np.zeros((0, 3), "<f2"),
+        "scalar": np.float64(2.5),
+    }
+    np.savez(FILES / "stored.npz", **arrays)
+    np.savez_compressed(FILES / "deflated.npz", **arrays)
+    with open(FILES / "piped.npz", "wb") as f:
+        np.savez_compressed(Pipe(f), **arrays)
+    # zip64 in small: every number is too large for the plain records
+    with mock.patch.multiple(zipfile, ZIP64_LIMIT=8, ZIP_FILECOUNT_LIMIT=1):
+        np.savez(FILES / "zip64.npz", **arrays)
+    np.savez(FILES / "two.npz", a=i[:6].astype("<f4"), b=i[:2])
+    np.savez(FILES / "none.npz")
+    np.savez(FILES / "object.npz", x=np.array([None, 1], dtype=object))
+    np.savez(FILES / "bfloat16.npz", x=np.zeros(2, "V2"))
+    with zipfile.ZipFile(FILES / "text.npz", "w") as z:
+        z.writestr(zipfile.ZipInfo("readme.txt"), "no array")
+    torch.save({"x": counting(3)}, FILES / "torch.pt")
+
+
 if __name__ == "__main__":
     shutil.rmtree(FILES, ignore_errors=True)
     FILES.mkdir(parents=True)
     safetensors_files()
     sharded_model()
     npy_files()
+    npz_files()
     for path in sorted(FILES.rglob("*")):
         if path.is_file():
             print(f"{path.relative_to(FILES)}: {path.stat().st_size} bytes")

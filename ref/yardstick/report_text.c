@@ -91,7 +91,7 @@ static void put_row(Text *out, const Row *row, bool everything) {
     bool measured = row->verdict <= ROW_NONFINITE && row->ref.count > 0;
     if (row->verdict == ROW_MISSHAPEN)
         put_kinds(out, row);
-    else if (measured && (everything || row->verdict != ROW_MATCH))
+    else if (measured && (row->verdict != ROW_MATCH || (everything && row->max_abs > 0)))
         put_worst(out, row);
 }
 
