@@ -8,9 +8,12 @@
 
 static bool to_stdout(const char *path) { return path && strcmp(path, "-") == 0; }
 
-/* `text` is ended. */
-static void save(char *text, const char *path, llmdiff_error *err) {
-    if (!text) return;
+typedef llmdiff_status (*Telling)(const llmdiff_report *, char **, llmdiff_error *);
+
+/* The report in another form, if that was asked for. */
+static void save(const llmdiff_report *report, Telling as, const char *path, llmdiff_error *err) {
+    char *text = NULL;
+    if (!path || err->status || as(report, &text, err)) return;
     if (to_stdout(path))
         fputs(text, stdout);
     else
@@ -19,8 +22,18 @@ static void save(char *text, const char *path, llmdiff_error *err) {
 }
 
 int cli_check_reports(const Options *o, llmdiff_error *err) {
-    if (o->json && !to_stdout(o->json)) return llmdiff_check_output(o->json, err) ? -1 : 0;
-    return 0;
+    const char *const paths[] = {o->json, o->html, o->svg};
+    bool taken = false;
+    for (int i = 0; i < 3 && !err->status; i++) {
+        if (!paths[i]) continue;
+        if (to_stdout(paths[i]) && taken)
+            return cli_fail(err, "--json, --html, --svg: expected one of them on standard output");
+        if (to_stdout(paths[i]))
+            taken = true;
+        else
+            llmdiff_check_output(paths[i], err);
+    }
+    return err->status ? -1 : 0;
 }
 
 static void print_table(const Options *o, const llmdiff_report *report, llmdiff_error *err) {
@@ -31,11 +44,12 @@ static void print_table(const Options *o, const llmdiff_report *report, llmdiff_
 }
 
 static int show_report(const Options *o, llmdiff_report *report, llmdiff_error *err) {
-    char *text = NULL;
     int code = llmdiff_report_code(report);
-    if (!to_stdout(o->json)) print_table(o, report, err);
-    if (!err->status && o->json && !llmdiff_report_json(report, &text, err))
-        save(text, o->json, err);
+    if (!to_stdout(o->json) && !to_stdout(o->html) && !to_stdout(o->svg))
+        print_table(o, report, err);
+    save(report, llmdiff_report_json, o->json, err);
+    save(report, llmdiff_report_html, o->html, err);
+    save(report, llmdiff_report_svg, o->svg, err);
     llmdiff_report_free(report);
     if (!err->status) cli_flush(err); /* here: main would take a failed one for a mismatch */
     return err->status ? LLMDIFF_CODE_MISSING : code;

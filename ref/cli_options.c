@@ -122,11 +122,12 @@ static int read_number(const Option *option, const char *text, double *out, llmd
     double value = strtod(text, &end);
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text) || *end || !isfinite(value))
         return cli_fail(err, "--%s: expected a number, found \"%s\"", option->name, text);
-    if (option->max == INT64_MAX && !(value >= (double)option->min))
+    bool limited = option->min < option->max, open_end = option->max == INT64_MAX;
+    double min = (double)option->min, max = open_end ? value : (double)option->max;
+    if (limited && open_end && !(value >= min))
         return cli_fail(err, "--%s: expected %lld or more, found %s", option->name,
                         (long long)option->min, text);
-    if (option->min < option->max &&
-        !(value >= (double)option->min && value <= (double)option->max))
+    if (limited && !(value >= min && value <= max))
         return cli_fail(err, "--%s: expected %lld to %lld, found %s", option->name,
                         (long long)option->min, (long long)option->max, text);
     *out = value;

@@ -127,6 +127,10 @@ const Option option_table[] = {
     {REPORT, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
     {REPORT, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
      "the report as JSON; -: to standard output,\nin place of the table"},
+    {REPORT, "Output", 0, "html", TEXT(html, "FILE"), NULL, 0, 0, NULL,
+     "the report as a page: errors along the network,\nthe worst tensor as a heat map"},
+    {REPORT, "Output", 0, "svg", TEXT(svg, "FILE"), NULL, 0, 0, NULL,
+     "the errors along the network as a picture"},
 
     {INFO, "Output", 0, "tensors", SWITCH(tensors), NULL, 0, 0, NULL,
      "list every tensor of a directory"},

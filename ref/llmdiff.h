@@ -338,6 +338,12 @@ LLMDIFF_API llmdiff_status llmdiff_report_text(const llmdiff_report *report, int
 /* Everything in it, as JSON; numbers that are not finite as "NaN", "Infinity", "-Infinity". */
 LLMDIFF_API llmdiff_status llmdiff_report_json(const llmdiff_report *report, char **text,
                                                llmdiff_error *error);
+/* One self-contained page: errors along the network's depth, the worst tensor as a heat map. */
+LLMDIFF_API llmdiff_status llmdiff_report_html(const llmdiff_report *report, char **text,
+                                               llmdiff_error *error);
+/* The errors along the network's depth alone. */
+LLMDIFF_API llmdiff_status llmdiff_report_svg(const llmdiff_report *report, char **text,
+                                              llmdiff_error *error);
 /* Text into a file. */
 LLMDIFF_API llmdiff_status llmdiff_save_text(const char *text, const char *path,
                                              llmdiff_error *error);

@@ -170,12 +170,26 @@ llmdiff_status llmdiff_report_text(const llmdiff_report *report, int all_rows, c
     return finished(error, &err);
 }
 
-llmdiff_status llmdiff_report_json(const llmdiff_report *report, char **text,
-                                   llmdiff_error *error) {
+static llmdiff_status tell_as(char *(*as)(const Report *, Error *), const llmdiff_report *report,
+                              char **text, llmdiff_error *error) {
     Error err = {0};
     if (!may_tell(report, text, &err)) return misuse(error, &err);
-    *text = report_json(report->report, &err);
+    *text = as(report->report, &err);
     return finished(error, &err);
+}
+
+llmdiff_status llmdiff_report_json(const llmdiff_report *report, char **text,
+                                   llmdiff_error *error) {
+    return tell_as(report_json, report, text, error);
+}
+
+llmdiff_status llmdiff_report_html(const llmdiff_report *report, char **text,
+                                   llmdiff_error *error) {
+    return tell_as(report_html, report, text, error);
+}
+
+llmdiff_status llmdiff_report_svg(const llmdiff_report *report, char **text, llmdiff_error *error) {
+    return tell_as(report_svg, report, text, error);
 }
 
 llmdiff_status llmdiff_save_text(const char *text, const char *path, llmdiff_error *error) {

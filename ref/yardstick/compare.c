@@ -172,13 +172,32 @@ static int add_extra(Work *w, Error *err) {
 
 /* Other names explain everything that is missing. */
 static int hint_at_names(Report *r, Error *err) {
-    if (r->counts[ROW_MISSING] < 1 || r->counts[ROW_EXTRA] < 1 ||
+    if (r->counts[ROW_MISSING] < 1 || r->counts[ROW_EXTRA] < 1 || r->hints == HINTS_MAX ||
         r->counts[ROW_MISSING] + r->counts[ROW_EXTRA] < r->rows)
         return 0;
-    r->hint[0] = strdup("not one name is in both files: --map FILE translates them");
-    if (!r->hint[0]) return fail(err, "out of memory");
-    r->hints = 1;
+    r->hint[r->hints] = strdup("not one name is in both files: --map FILE translates them");
+    if (!r->hint[r->hints]) return fail(err, "out of memory");
+    r->hints++;
     return 0;
+}
+
+/* What the first divergence looks like: its tensors are read once more. */
+static int look_for_hints(Work *w, Error *err) {
+    Report *r = w->report;
+    if (r->first == r->rows) return 0;
+    const Row *row = &r->row[r->first];
+    size_t i = tensor_file_find(w->ref, row->name);
+    HintQuestion q = {
+        .row = row, .ref_file = w->ref, .mine_file = w->mine, .name_in_file = row->name};
+    double *ref = tensor_file_load(w->ref, i, err), *mine = NULL;
+    if (ref && row->verdict <= ROW_NONFINITE)
+        mine = tensor_file_load(w->mine, counterpart(w, i), err);
+    q.ref = ref;
+    q.mine = mine;
+    if (!err->set) hints_from_tensors(r, &q, err);
+    free(ref);
+    free(mine);
+    return err->set ? -1 : hint_at_names(r, err);
 }
 
 /* ---- the files ----------------------------------------------------------------------------------- */
@@ -221,7 +240,7 @@ Report *compare_files(const CompareRequest *q, Error *err) {
     if (open_files(&w, err) == 0 && new_report(&w, err) == 0 && compare_all(&w, err) == 0 &&
         add_extra(&w, err) == 0) {
         report_conclude(w.report);
-        hint_at_names(w.report, err);
+        look_for_hints(&w, err);
     }
     if (w.has_only) regfree(&w.only);
     tensor_file_close(w.ref);

@@ -1,0 +1,376 @@
+/* llmdiff compare as a person runs it, and llmdiff_compare as a program calls it. */
+#include "cli_run.h"
+#include "ref/llmdiff.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+
+#define FILES "golden/data/files/"
+
+static const float good[6] = {1, 2, 3, 4, 5, 6}, off[6] = {1, 2, 3, 4, 5.5f, 6},
+                   not_finite[6] = {1, 2, NAN, 4, 5, 6};
+
+static StoredTensor tensor(const char *name, const float *data, int64_t rows, int64_t columns) {
+    return (StoredTensor){
+        name, DTYPE_F32, 2, {rows, columns}, data, (size_t)(rows * columns) * sizeof *data};
+}
+
+static void write_file(const char *file, const StoredTensor *t, size_t n) {
+    Error err = {0};
+    if (safetensors_write(path(file), t, n, NULL, &err)) fail_msg("%s", err.message);
+}
+
+/* ref: a, b, c. Files that differ from it in one way each. */
+static void write_files(void) {
+    StoredTensor t[4] = {tensor("a", good, 2, 3), tensor("b", good, 2, 3), tensor("c", good, 3, 2)};
+    write_file("@/ref.safetensors", t, 3);
+    write_file("@/missing.safetensors", t, 2);
+    t[3] = tensor("d", good, 1, 1);
+    write_file("@/extra.safetensors", t, 4);
+    t[1] = tensor("b", off, 2, 3);
+    write_file("@/off.safetensors", t, 3);
+    t[1] = tensor("b", not_finite, 2, 3);
+    write_file("@/nan.safetensors", t, 3);
+    t[1] = tensor("b", good, 3, 2);
+    write_file("@/shape.safetensors", t, 3);
+}
+
+static void every_exit_code(void **state) {
+    (void)state;
+    static const struct {
+        const char *mine;
+        int code;
+        const char *counts, *first;
+    } cases[] = {{"@/ref.safetensors", 0, "3 tensors: 3 match\n", "first divergence: none\n"},
+                 {"@/extra.safetensors", 0, "3 tensors: 3 match; 1 extra, not judged\n",
+                  "first divergence: none\n"},
+                 {"@/off.safetensors", 1, "3 tensors: 2 match, 1 mismatch\n",
+                  "first divergence: b: off by 0.5 (0.083 of the largest)\n"
+                  "  where 0.0006 is allowed: default for F32: 0.0001 of the tensor's largest\n"},
+                 {"@/nan.safetensors", 4, "3 tensors: 2 match, 1 non-finite\n",
+                  "first divergence: b: 1 of 6 numbers are not finite\n"},
+                 {"@/shape.safetensors", 3, "3 tensors: 2 match, 1 misshapen\n",
+                  "first divergence: b: another shape or kind of type\n"},
+                 {"@/missing.safetensors", 3, "3 tensors: 2 match, 1 missing\n",
+                  "first divergence: c: missing\n"}};
+    write_files();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Result r = RUN("compare", "@/ref.safetensors", cases[i].mine);
+        assert_string_equal(r.err, "");
+        assert_int_equal(r.code, cases[i].code);
+        assert_holds(r.out, cases[i].counts);
+        assert_holds(r.out, cases[i].first);
+        /* the other way round NaN is as bad, and what is extra is missing */
+        r = RUN("compare", cases[i].mine, "@/ref.safetensors");
+        assert_int_equal(r.code, i == 1 ? 3 : i == 5 ? 0 : cases[i].code);
+    }
+}
+
+static void the_whole_table(void **state) {
+    (void)state;
+    write_files();
+    Result r = RUN("compare", "@/ref.safetensors", "@/off.safetensors", "--only", "^[ab]$");
+    assert_string_equal(
+        r.out,
+        "compare: reference @/ref.safetensors, mine @/off.safetensors\n"
+        "allowed: default for F32: 0.0001 of the tensor's largest (2 tensors)\n"
+        "\n"
+        " tensor                                     shape          max abs max rel    NMSE    "
+        "cosine      ULP n-fin  verdict\n"
+        " a                                          [2,3]                0       0       0  "
+        "1.000000        0     0  match\n"
+        " b                                          [2,3]          5.0e-01 8.3e-02 2.7e-03  "
+        "0.999058 1.05e+06     0  mismatch\n"
+        "     worst at [1,1]: reference 5, mine 5.5; allowed 0.0006\n"
+        "\n"
+        "2 tensors: 1 match, 1 mismatch\n"
+        "first divergence: b: off by 0.5 (0.083 of the largest)\n"
+        "  where 0.0006 is allowed: default for F32: 0.0001 of the tensor's largest\n"
+        "hint: a single element is off, [1, 1]: all others agree to 0e+00 of the largest value\n");
+}
+
+static void tolerances_from_the_command_line(void **state) {
+    (void)state;
+    write_files();
+    static const struct {
+        const char *flag, *value;
+        int code;
+    } cases[] = {{"--atol", "0.5", 0},   {"--atol", "0.49", 1}, {"--rtol", "0.084", 0},
+                 {"--rtol", "0.083", 1}, {"--rtol", "0", 1},    {"--atol", "1e3", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Result r =
+            RUN("compare", "@/ref.safetensors", "@/off.safetensors", cases[i].flag, cases[i].value);
+        assert_int_equal(r.code, cases[i].code);
+    }
+    Result r = RUN("compare", "--rtol", "0", "--atol=0", "@/ref.safetensors", "@/ref.safetensors");
+    assert_int_equal(r.code, 0);
+    assert_holds(r.out, "allowed: --rtol 0, --atol 0 (3 tensors)\n");
+    r = RUN("compare", "--atol", "1e300", "@/ref.safetensors", "@/nan.safetensors");
+    assert_int_equal(r.code, 4);
+}
+
+static void wrong_usage(void **state) {
+    (void)state;
+    write_files();
+    assert_error(RUN("compare"), 2, "compare: expected two files, REF and MINE, found none");
+    assert_error(RUN("compare", "@/ref.safetensors"), 2,
+                 "compare: expected two files, REF and MINE, found one");
+    assert_error(RUN("compare", "a", "b", "c"), 2,
+                 "compare: expected REF and MINE, found \"c\" behind them");
+    assert_error(RUN("compare", "a", "b", "--rtol", "-1"), 2,
+                 "--rtol: expected 0 or more, found -1");
+    assert_error(RUN("compare", "a", "b", "--atol", "nan"), 2,
+                 "--atol: expected a number, found \"nan\"");
+    assert_error(RUN("compare", "a", "b", "--only", "("), 2,
+                 "--only: expected a regular expression, found \"(\": Unmatched ( or \\(");
+    assert_error(RUN("compare", "a", "b", "--tensors"), 2,
+                 "compare: unknown flag --tensors; it belongs to llmdiff info");
+    assert_error(RUN("compare", "a", "b", "--json", "-", "--svg", "-"), 2,
+                 "--json, --html, --svg: expected one of them on standard output");
+    assert_error(RUN("compare", "a", "b", "--json", "@/no/x.json"), 2,
+                 "@/no/x.json: can't be created: No such file or directory");
+    assert_error(RUN("info", "a", "b"), 2, "info: expected one DIR|FILE, found \"a\" and \"b\"");
+}
+
+/* A file that can't be read is no mismatch: nothing was judged. */
+static void files_that_are_no_tensors(void **state) {
+    (void)state;
+    write_files();
+    size_t n;
+    char *bytes = contents("@/ref.safetensors", &n);
+    put("@/cut.safetensors", bytes, n - 1);
+    put("@/empty.safetensors", "", 0);
+    put_text("@/map.json", "{\"a\": 1}");
+    put_text("@/two.json", "{\"a\": \"x\", \"b\": \"x\"}");
+    free(bytes);
+    assert_error(RUN("compare", "@/ref.safetensors", "@/absent"), 3,
+                 "@/absent: can't be opened: No such file or directory");
+    assert_error(RUN("compare", "@", "@/ref.safetensors"), 3,
+                 "@: can't be opened: it is a directory, not a file");
+    assert_error_holds(RUN("compare", "@/ref.safetensors", "@/cut.safetensors"), 3,
+                       "end past the file's data (71 bytes)");
+    assert_error(RUN("compare", "@/ref.safetensors", "@/empty.safetensors"), 3,
+                 "@/empty.safetensors: is empty");
+    assert_error(RUN("compare", "@/ref.safetensors", FILES "object.npz"), 3,
+                 FILES "object.npz: x.npy: type '|O' is not supported ('<f2', '<f4', '<f8', '<i2', "
+                       "'<i4', '<i8', '|i1', '|u1', '|b1' are)");
+    assert_error(
+        RUN("compare", "@/ref.safetensors", "@/ref.safetensors", "--only", "x"), 3,
+        "@/ref.safetensors: holds no tensor that --only names: there is nothing to compare");
+    assert_error(RUN("compare", "@/ref.safetensors", "@/ref.safetensors", "--map", "@/map.json"), 3,
+                 "@/map.json: \"a\": expected a name in quotes");
+    assert_error(RUN("compare", "@/ref.safetensors", "@/ref.safetensors", "--map", "@/two.json"), 3,
+                 "@/ref.safetensors: \"a\" and \"b\" are both called \"x\" here");
+}
+
+static void files_of_every_kind(void **state) {
+    (void)state;
+    static const char *const kinds[] = {FILES "stored.npz", FILES "deflated.npz", FILES "piped.npz",
+                                        FILES "zip64.npz"};
+    for (int i = 0; i < 4; i++) {
+        Result r = RUN("compare", kinds[i], kinds[(i + 1) % 4]);
+        assert_string_equal(r.err, "");
+        assert_int_equal(r.code, 0);
+        assert_holds(r.out, "8 tensors: 8 match\n");
+    }
+    Result r = RUN("compare", FILES "f4.npy", FILES "f8_fortran.npy");
+    assert_int_equal(r.code, 0);
+    /* upstream's types hold NaN and infinity on purpose */
+    r = RUN("compare", FILES "types.safetensors", FILES "types.safetensors");
+    assert_int_equal(r.code, 4);
+    assert_holds(r.out, "16 tensors: 14 match, 2 non-finite\n");
+}
+
+static void reports_go_to_files(void **state) {
+    (void)state;
+    write_files();
+    Result r = RUN("compare", "@/ref.safetensors", "@/off.safetensors", "--json", "@/r.json",
+                   "--html", "@/r.html", "--svg", "@/r.svg");
+    assert_int_equal(r.code, 1);
+    assert_string_equal(r.err, "");
+    assert_holds(r.out, "first divergence: b");
+    size_t n;
+    char *json = contents("@/r.json", &n), *html = contents("@/r.html", &n),
+         *svg = contents("@/r.svg", &n);
+    Result to_stdout = RUN("compare", "@/ref.safetensors", "@/off.safetensors", "--json", "-");
+    char plain[32768];
+    replace_all(plain, sizeof plain, json, work, "@");
+    assert_string_equal(to_stdout.out, plain);
+    assert_int_equal(to_stdout.code, 1);
+    cJSON *parsed = cJSON_Parse(json);
+    assert_non_null(parsed);
+    assert_int_equal(cJSON_GetObjectItem(parsed, "code")->valueint, 1);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(parsed, "rows")), 3);
+    cJSON_Delete(parsed);
+    assert_true(strncmp(html, "<!DOCTYPE html>", 15) == 0 ||
+                strncmp(html, "<!doctype html>", 15) == 0);
+    assert_holds(svg, "<svg ");
+    free(json);
+    free(html);
+    free(svg);
+    assert_directory("extra.safetensors missing.safetensors nan.safetensors off.safetensors r.html "
+                     "r.json r.svg ref.safetensors shape.safetensors ");
+}
+
+/* A mismatch is 1: what could not be said must not look like one. */
+static void a_report_that_does_not_arrive(void **state) {
+    (void)state;
+    write_files();
+    Result r = RUN_WITH(">/dev/full", "compare", "@/ref.safetensors", "@/ref.safetensors");
+    assert_int_equal(r.code, 3);
+    assert_holds(r.err, "llmdiff: stdout: can't be written: No space left on device\n");
+    r = RUN_WITH(">&-", "compare", "@/ref.safetensors", "@/off.safetensors");
+    assert_int_equal(r.code, 3);
+}
+
+/* ---- the library ----------------------------------------------------------------------------------- */
+
+static llmdiff_compare_options options_for(const char *reference, const char *mine) {
+    llmdiff_compare_options o;
+    assert_int_equal(llmdiff_compare_default(&o, sizeof o), LLMDIFF_OK);
+    o.reference = reference;
+    o.mine = mine;
+    return o;
+}
+
+static void defaults_of_a_comparison(void **state) {
+    (void)state;
+    llmdiff_compare_options o;
+    memset(&o, 1, sizeof o);
+    assert_int_equal(llmdiff_compare_default(&o, sizeof o), LLMDIFF_OK);
+    assert_int_equal(o.size, sizeof o);
+    assert_true(o.rtol < 0 && o.atol < 0);
+    assert_true(!o.reference && !o.mine && !o.only && !o.map_file && !o.progress);
+    assert_int_equal(llmdiff_compare_default(NULL, sizeof o), LLMDIFF_MISUSE);
+    assert_int_equal(llmdiff_compare_default(&o, sizeof o - 1), LLMDIFF_MISUSE);
+}
+
+static void a_comparison_by_the_library(void **state) {
+    (void)state;
+    write_files();
+    char ref[128], mine[128];
+    snprintf(ref, sizeof ref, "%s", path("@/ref.safetensors"));
+    snprintf(mine, sizeof mine, "%s", path("@/off.safetensors"));
+    llmdiff_compare_options o = options_for(ref, mine);
+    llmdiff_report *report;
+    llmdiff_error e;
+    char *text, *all;
+    assert_int_equal(llmdiff_compare(&o, &report, &e), LLMDIFF_OK);
+    assert_string_equal(e.message, "");
+    assert_int_equal(llmdiff_report_code(report), LLMDIFF_CODE_MISMATCH);
+    assert_int_equal(llmdiff_report_text(report, 0, &text, &e), LLMDIFF_OK);
+    assert_int_equal(llmdiff_report_text(report, 1, &all, NULL), LLMDIFF_OK);
+    assert_string_equal(text, all);
+    llmdiff_free(text);
+    llmdiff_free(all);
+    llmdiff_report_free(report);
+    llmdiff_report_free(NULL);
+    o.atol = 0.5;
+    assert_int_equal(llmdiff_compare(&o, &report, NULL), LLMDIFF_OK);
+    assert_int_equal(llmdiff_report_code(report), LLMDIFF_CODE_MATCH);
+    llmdiff_report_free(report);
+}
+
+static void assert_misuse(llmdiff_status status, const llmdiff_error *e, const char *message) {
+    assert_int_equal(status, LLMDIFF_MISUSE);
+    assert_int_equal(e->status, LLMDIFF_MISUSE);
+    assert_string_equal(e->message, message);
+}
+
+static void misuse_is_defined(void **state) {
+    (void)state;
+    llmdiff_compare_options o = options_for("a", "b"), bad;
+    llmdiff_report *report = (llmdiff_report *)&o;
+    llmdiff_error e;
+    char *text = (char *)&o;
+    assert_misuse(llmdiff_compare(NULL, &report, &e), &e,
+                  "llmdiff_compare_options: expected a pointer, found NULL");
+    assert_null(report);
+    assert_misuse(llmdiff_compare(&o, NULL, &e), &e, "report: expected a pointer, found NULL");
+    bad = o;
+    bad.size = 3;
+    assert_int_equal(llmdiff_compare(&bad, &report, &e), LLMDIFF_MISUSE);
+    assert_holds(e.message,
+                 "llmdiff_compare_options.size: expected sizeof(llmdiff_compare_options)");
+    bad = o;
+    bad.mine = NULL;
+    assert_misuse(llmdiff_compare(&bad, &report, &e), &e,
+                  "llmdiff_compare_options.mine: expected a pointer, found NULL");
+    bad = o;
+    bad.reference = NULL;
+    assert_int_equal(llmdiff_compare(&bad, &report, &e), LLMDIFF_MISUSE);
+    bad = o;
+    bad.rtol = NAN;
+    assert_misuse(llmdiff_compare(&bad, &report, &e), &e, "--rtol: expected a number, found nan");
+    bad = o;
+    bad.atol = INFINITY;
+    assert_misuse(llmdiff_compare(&bad, &report, &e), &e, "--atol: expected a number, found inf");
+    bad = o;
+    bad.only = "[";
+    assert_int_equal(llmdiff_compare(&bad, &report, &e), LLMDIFF_MISUSE);
+    assert_int_equal(llmdiff_compare(&o, &report, &e), LLMDIFF_FAILED); /* no such files */
+    assert_string_equal(e.message, "a: can't be opened: No such file or directory");
+    assert_null(report);
+
+    assert_int_equal(llmdiff_report_code(NULL), LLMDIFF_CODE_USAGE);
+    uint64_t other[8] = {0};
+    llmdiff_report *wrong = (llmdiff_report *)other;
+    assert_int_equal(llmdiff_report_code(wrong), LLMDIFF_CODE_USAGE);
+    llmdiff_report_free(wrong);
+    assert_misuse(llmdiff_report_text(wrong, 0, &text, &e), &e,
+                  "report: expected what a comparison gave, found another pointer or one that was "
+                  "freed");
+    assert_null(text);
+    assert_misuse(llmdiff_report_json(NULL, &text, &e), &e,
+                  "report: expected a pointer, found NULL");
+    assert_int_equal(llmdiff_report_html(NULL, &text, &e), LLMDIFF_MISUSE);
+    assert_int_equal(llmdiff_report_svg(NULL, &text, &e), LLMDIFF_MISUSE);
+    assert_misuse(llmdiff_save_text(NULL, "x", &e), &e, "text: expected a pointer, found NULL");
+    assert_misuse(llmdiff_save_text("x", NULL, &e), &e, "path: expected a pointer, found NULL");
+    assert_int_equal(llmdiff_save_text("x", "/no/x", &e), LLMDIFF_FAILED);
+
+    o = options_for(FILES "f4.npy", FILES "f4.npy");
+    assert_int_equal(llmdiff_compare(&o, &report, &e), LLMDIFF_OK);
+    assert_misuse(llmdiff_report_text(report, 0, NULL, &e), &e,
+                  "text: expected a pointer, found NULL");
+    llmdiff_report_free(report);
+}
+
+static int cancel(void *user, int64_t done, int64_t of) {
+    (void)done;
+    (void)of;
+    return ++*(int *)user > 1;
+}
+
+static void progress_cancels(void **state) {
+    (void)state;
+    int calls = 0;
+    llmdiff_compare_options o = options_for(FILES "stored.npz", FILES "stored.npz");
+    llmdiff_report *report;
+    llmdiff_error e;
+    o.progress = cancel;
+    o.user = &calls;
+    assert_int_equal(llmdiff_compare(&o, &report, &e), LLMDIFF_CANCELLED);
+    assert_string_equal(e.message, "cancelled");
+    assert_null(report);
+    assert_int_equal(calls, 2);
+}
+
+int main(void) {
+#define TEST(function) cmocka_unit_test_setup_teardown(function, fresh_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        TEST(every_exit_code),
+        TEST(the_whole_table),
+        TEST(tolerances_from_the_command_line),
+        TEST(wrong_usage),
+        TEST(files_that_are_no_tensors),
+        TEST(files_of_every_kind),
+        TEST(reports_go_to_files),
+        TEST(a_report_that_does_not_arrive),
+        TEST(defaults_of_a_comparison),
+        TEST(a_comparison_by_the_library),
+        TEST(misuse_is_defined),
+        TEST(progress_cancels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
