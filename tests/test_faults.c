@@ -495,6 +495,37 @@ static void library_init_adapter(const char *what, Error *err, uint64_t *digest)
     if (well(status, &e, err)) mix(digest, &parameters, sizeof parameters);
 }
 
+/* Every way to open a file of tensors, other names, hints, and the report in every form. No --only:
+ * glibc's regcomp leaks what it had when it runs out of memory. */
+static void comparing(const char *what, Error *err, uint64_t *digest) {
+    typedef llmdiff_status (*Telling)(const llmdiff_report *, char **, llmdiff_error *);
+    static const Telling tell[] = {llmdiff_report_json, llmdiff_report_html, llmdiff_report_svg};
+    llmdiff_compare_options o;
+    llmdiff_report *report;
+    llmdiff_error e;
+    char *found;
+    llmdiff_compare_default(&o, sizeof o);
+    o.reference = what ? scratch("in/ours.safetensors") : scratch("in/t.npy");
+    o.mine = what ? what : scratch("in/fortran.npy");
+    o.map_file = scratch("in/map.json");
+    if (!well(llmdiff_compare(&o, &report, &e), &e, err)) {
+        assert_null(report);
+        return;
+    }
+    assert_int_equal(llmdiff_report_code(report), LLMDIFF_CODE_MISMATCH);
+    if (well(llmdiff_report_text(report, 1, &found, &e), &e, err)) {
+        mix_text(digest, found);
+        well(llmdiff_save_text(found, scratch("out/r.txt"), &e), &e, err);
+        llmdiff_free(found);
+    }
+    for (int i = 0; i < 3 && !err->set; i++)
+        if (well(tell[i](report, &found, &e), &e, err)) {
+            mix_text(digest, found);
+            llmdiff_free(found);
+        }
+    llmdiff_report_free(report);
+}
+
 /* ---- the files it left --------------------------------------------------------------------------- */
 
 typedef struct Listing {
@@ -865,6 +896,19 @@ static void make_baseline(void) {
     }
 }
 
+/* What golden/data/files' npz are compared with: one tensor off, under another name, and one not. */
+static int write_ours(Error *err) {
+    static float f4[24];
+    static double f8[24];
+    for (int i = 0; i < 24; i++) f4[i] = (float)(f8[i] = (i - 1) / 2.0);
+    f4[7] = 9;
+    const StoredTensor t[2] = {{"ours", DTYPE_F32, 3, {2, 3, 4}, f4, sizeof f4},
+                               {"f8", DTYPE_F64, 3, {2, 3, 4}, f8, sizeof f8}};
+    write_text(scratch("in/map.json"), "{\"f4\": \"ours\", \"unet/*/f8\": \"f8*\", "
+                                       "\"unet/0/f8\": \"f8\"}");
+    return safetensors_write(scratch("in/ours.safetensors"), t, 2, words, err);
+}
+
 static int prepare(void **state) {
     static const char *const dirs[] = {"in", "out", "in/sharded", "in/baseline"};
     static const char *const made[] = {"t.safetensors", "t.npy", "t.png"};
@@ -891,6 +935,7 @@ static int prepare(void **state) {
     memcpy(array, fortran, sizeof fortran - 1);
     memcpy(array + sizeof fortran - 1, numbers, sizeof numbers);
     write_bytes(scratch("in/fortran.npy"), array, sizeof array);
+    if (write_ours(&err)) return -1;
     outputs(NULL, &err, &(uint64_t){0});
     const float c[6 * 40] = {1};
     const StoredTensor forced = {.name = "alg1/c.1",
@@ -942,6 +987,9 @@ int main(void) {
         {"drawing over a picture", retouching, NULL},
         {"writing files", outputs, NULL},
         {"reading files", inputs, NULL},
+        {"comparing npy", comparing, NULL},
+        {"comparing npz", comparing, "golden/data/files/stored.npz"},
+        {"comparing deflated npz", comparing, "golden/data/files/deflated.npz"},
         {"a fresh adapter", fresh_adapter, NULL},
         {"a report's page", report_page, NULL},
         {"llmdiff_open", library_open, NULL},

@@ -31,8 +31,11 @@ int compare_check_only(const char *only, Error *err) {
     return fail(err, "--only: expected a regular expression, found \"%s\": %s", only, why);
 }
 
-static bool wanted(const Work *w, const char *name) {
-    return !w->has_only || regexec(&w->only, name, 0, NULL, 0) == 0;
+/* False, with a message, also where matching takes more memory than there is. */
+static bool wanted(const Work *w, const char *name, Error *err) {
+    int status = w->has_only ? regexec(&w->only, name, 0, NULL, 0) : 0;
+    if (status && status != REG_NOMATCH) fail(err, "--only: out of memory");
+    return status == 0;
 }
 
 /* Tensor i of the reference in the other file; its count if there is none. A .npy has no names
@@ -147,11 +150,11 @@ static int report_progress(Work *w, Error *err) {
 static int compare_all(Work *w, Error *err) {
     for (size_t i = 0; i < tensor_file_count(w->ref); i++) {
         const TensorInfo *t = tensor_file_at(w->ref, i);
-        if (!wanted(w, t->name)) continue;
+        if (!wanted(w, t->name, err)) continue;
         if (report_progress(w, err) || compare_one(w, i, err)) return -1;
         w->done += t->count;
     }
-    return report_progress(w, err);
+    return err->set ? -1 : report_progress(w, err);
 }
 
 /* What only the other file has. */
@@ -160,12 +163,13 @@ static int add_extra(Work *w, Error *err) {
     if (judged == 1 && w->report->row[0].mine.name && tensor_file_count(w->mine) == 1) return 0;
     for (size_t k = 0; k < tensor_file_count(w->mine); k++) {
         const TensorInfo *t = tensor_file_at(w->mine, k);
-        if (!wanted(w, t->name) || tensor_file_find(w->ref, t->name) < tensor_file_count(w->ref))
+        if (!wanted(w, t->name, err) ||
+            tensor_file_find(w->ref, t->name) < tensor_file_count(w->ref))
             continue;
         Row row = {.mine = *t, .verdict = ROW_EXTRA};
         if (add_row(w, &row, t->name, err)) return -1;
     }
-    return 0;
+    return err->set ? -1 : 0;
 }
 
 /* ---- hints ---------------------------------------------------------------------------------------- */
@@ -217,9 +221,9 @@ static int open_files(Work *w, Error *err) {
     size_t count = 0;
     for (size_t i = 0; i < tensor_file_count(w->ref); i++) {
         const TensorInfo *t = tensor_file_at(w->ref, i);
-        if (wanted(w, t->name)) count++, w->of += t->count;
+        if (wanted(w, t->name, err)) count++, w->of += t->count;
     }
-    if (count) return 0;
+    if (count && !err->set) return 0;
     return fail(err, "%s: holds no tensor%s: there is nothing to compare", q->reference,
                 q->only ? " that --only names" : "");
 }
