@@ -6,7 +6,7 @@
  *     geglu       value * gelu(gate)
  * and row by row:
  *     softmax     exp(x - max) / sum exp(x - max) */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -49,19 +49,32 @@ static Tensor map(Context *ctx, Tensor x, real (*f)(real)) {
 }
 
 /* torch.nn.functional.silu */
-Tensor silu(Context *ctx, Tensor x) { return map(ctx, x, silu_of); }
+Tensor silu(Context *ctx, Tensor x) {
+    STAND_IN(ctx, OP_SILU, .x = x);
+    return map(ctx, x, silu_of);
+}
 
 /* torch.nn.functional.gelu */
-Tensor gelu(Context *ctx, Tensor x) { return map(ctx, x, gelu_of); }
+Tensor gelu(Context *ctx, Tensor x) {
+    STAND_IN(ctx, OP_GELU, .x = x);
+    return map(ctx, x, gelu_of);
+}
 
 /* transformers NewGELUActivation */
-Tensor gelu_new(Context *ctx, Tensor x) { return map(ctx, x, gelu_new_of); }
+Tensor gelu_new(Context *ctx, Tensor x) {
+    STAND_IN(ctx, OP_GELU_NEW, .x = x);
+    return map(ctx, x, gelu_new_of);
+}
 
 /* transformers QuickGELUActivation */
-Tensor quick_gelu(Context *ctx, Tensor x) { return map(ctx, x, quick_gelu_of); }
+Tensor quick_gelu(Context *ctx, Tensor x) {
+    STAND_IN(ctx, OP_QUICK_GELU, .x = x);
+    return map(ctx, x, quick_gelu_of);
+}
 
 /* diffusers GEGLU after its projection: [..., 2C] = (value, gate) -> [..., C] */
 Tensor geglu(Context *ctx, Tensor x) {
+    STAND_IN(ctx, OP_GEGLU, .x = x);
     if (ctx->error.set) return (Tensor){0};
     assert(tensor_cols(x) % 2 == 0);
     const int64_t M = tensor_rows(x), C = tensor_cols(x) / 2;

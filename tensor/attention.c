@@ -6,7 +6,7 @@
  * the row, reached through the row stride: nothing is transposed or copied.
  *
  * A sliding window adds a lower end to what a causal query sees, and to the keys a tile touches. */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -56,6 +56,8 @@ static Tensor own_values(Tensor y, const Tensor *v, int64_t heads, int64_t kv_he
 
 static Tensor masked(Context *ctx, Tensor q, const Tensor *k, const Tensor *v, int64_t heads,
                      int64_t kv_heads, AttentionMask mask, int64_t window) {
+    STAND_IN(ctx, OP_ATTENTION, .x = q, .k = k, .v = v, .heads = heads, .kv_heads = kv_heads,
+             .mask = mask, .window = window);
     if (ctx->error.set) return (Tensor){0};
     assert(q.ndim == 3 && q.dim[2] % heads == 0 && heads % kv_heads == 0);
     const int64_t B = q.dim[0], Lq = q.dim[1], C = q.dim[2], d = C / heads, width = kv_heads * d;

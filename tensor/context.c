@@ -1,5 +1,5 @@
 /* Context: arena scopes, the sticky error, named activations. See tensor.h. */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -112,6 +112,15 @@ static bool all_finite(const real *x, int64_t n) {
     int bad = 0;
     for (int64_t i = 0; i < n; i++) bad |= x[i] - x[i] != 0;
     return !bad;
+}
+
+bool stand_in_for(Context *ctx, const OperatorCall *call, Tensor *y) {
+    const StandIn *s = ctx->stand_in;
+    if (ctx->error.set) return false;
+    ctx->stand_in = NULL;
+    bool done = s->compute(s->self, ctx, call, y);
+    ctx->stand_in = s;
+    return done;
 }
 
 bool poll_cancelled(Context *ctx, const char *where) {

@@ -1,5 +1,5 @@
 /* Sums, joins and changes of layout. */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <string.h>
@@ -12,6 +12,7 @@ static bool same_shape(Tensor a, Tensor b) {
 
 /* y = a + b */
 Tensor add(Context *ctx, Tensor a, Tensor b) {
+    STAND_IN(ctx, OP_ADD, .x = a, .z = b);
     if (ctx->error.set) return (Tensor){0};
     assert(same_shape(a, b));
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
@@ -25,6 +26,7 @@ Tensor add(Context *ctx, Tensor a, Tensor b) {
 
 /* y = a - b */
 Tensor sub(Context *ctx, Tensor a, Tensor b) {
+    STAND_IN(ctx, OP_SUB, .x = a, .z = b);
     if (ctx->error.set) return (Tensor){0};
     assert(same_shape(a, b));
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
@@ -38,6 +40,7 @@ Tensor sub(Context *ctx, Tensor a, Tensor b) {
 
 /* y = a * b */
 Tensor mul(Context *ctx, Tensor a, Tensor b) {
+    STAND_IN(ctx, OP_MUL, .x = a, .z = b);
     if (ctx->error.set) return (Tensor){0};
     assert(same_shape(a, b));
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
@@ -51,6 +54,7 @@ Tensor mul(Context *ctx, Tensor a, Tensor b) {
 
 /* y = s a */
 Tensor scale(Context *ctx, Tensor a, double s) {
+    STAND_IN(ctx, OP_SCALE, .x = a, .s = s);
     if (ctx->error.set) return (Tensor){0};
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
     if (ctx->error.set) return (Tensor){0};
@@ -64,6 +68,7 @@ Tensor scale(Context *ctx, Tensor a, double s) {
 
 /* y = s a + t b */
 Tensor axpby(Context *ctx, double s, Tensor a, double t, Tensor b) {
+    STAND_IN(ctx, OP_AXPBY, .x = a, .z = b, .s = s, .t = t);
     if (ctx->error.set) return (Tensor){0};
     assert(same_shape(a, b));
     Tensor y = tensor_new(ctx, a.ndim, a.dim);
@@ -78,6 +83,7 @@ Tensor axpby(Context *ctx, double s, Tensor a, double t, Tensor b) {
 
 /* y[b, ..., c] = x[b, ..., c] + v[b, c]. x [B, ..., C], v [B, C] */
 Tensor add_channels(Context *ctx, Tensor x, Tensor v) {
+    STAND_IN(ctx, OP_ADD_CHANNELS, .x = x, .z = v);
     if (ctx->error.set) return (Tensor){0};
     const int64_t B = x.dim[0], C = tensor_cols(x), L = tensor_rows(x) / B;
     assert(x.ndim >= 2 && v.ndim == 2 && v.dim[0] == B && v.dim[1] == C);
@@ -93,6 +99,7 @@ Tensor add_channels(Context *ctx, Tensor x, Tensor v) {
 
 /* torch.cat along the channels. a [..., Ca], b [..., Cb] -> [..., Ca + Cb] */
 Tensor concat(Context *ctx, Tensor a, Tensor b) {
+    STAND_IN(ctx, OP_CONCAT, .x = a, .z = b);
     if (ctx->error.set) return (Tensor){0};
     assert(a.ndim == b.ndim);
     for (int i = 0; i + 1 < a.ndim; i++) assert(a.dim[i] == b.dim[i]);

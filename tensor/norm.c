@@ -4,7 +4,7 @@
  *     layer_norm   y = (x - mean) / sqrt(var + eps) * w + b    over the last dimension
  *     rms_norm     y = x / sqrt(mean(x^2) + eps) * w           over the last dimension
  *     group_norm   as layer_norm, over the pixels and neighbouring channels of a group */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -34,6 +34,7 @@ static bool read_affine(Context *ctx, const Weight *w, const Weight *b, int64_t 
 
 /* torch.nn.functional.layer_norm. x [..., C], w [C], b [C] or NULL */
 Tensor layer_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, double eps) {
+    STAND_IN(ctx, OP_LAYER_NORM, .x = x, .w = w, .b = b, .eps = eps);
     if (ctx->error.set) return (Tensor){0};
     const int64_t M = tensor_rows(x), C = tensor_cols(x);
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
@@ -60,6 +61,7 @@ Tensor layer_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, doub
 
 /* x / sqrt(mean(x^2) + eps) * w: transformers LlamaRMSNorm. x [..., C], w [C] */
 Tensor rms_norm(Context *ctx, Tensor x, const Weight *w, double eps) {
+    STAND_IN(ctx, OP_RMS_NORM, .x = x, .w = w, .eps = eps);
     if (ctx->error.set) return (Tensor){0};
     const int64_t M = tensor_rows(x), C = tensor_cols(x);
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
@@ -118,6 +120,7 @@ static void group_means(const Context *ctx, Tensor x, int64_t B, int64_t L, int6
 /* torch.nn.functional.group_norm. x [B, H, W, C] or [B, L, C], w [C], b [C] or NULL */
 Tensor group_norm(Context *ctx, Tensor x, const Weight *w, const Weight *b, int64_t groups,
                   double eps) {
+    STAND_IN(ctx, OP_GROUP_NORM, .x = x, .w = w, .b = b, .groups = groups, .eps = eps);
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim >= 3 && groups > 0);
     const int64_t B = x.dim[0], C = tensor_cols(x), L = tensor_rows(x) / B;

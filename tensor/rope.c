@@ -7,7 +7,7 @@
  *
  * Angles, sines and cosines are double in both builds and rounded once: at m = 2000 an angle
  * computed in float is off by 1e-4, as upstream's float32 tables are. */
-#include "tensor/tensor.h"
+#include "tensor/stand_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -17,6 +17,8 @@
 
 Tensor rope(Context *ctx, Tensor x, int64_t heads, int64_t rotary, double theta, double factor,
             int64_t position) {
+    STAND_IN(ctx, OP_ROPE, .x = x, .heads = heads, .rotary = rotary, .theta = theta,
+             .factor = factor, .position = position);
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim == 2 && x.dim[1] % heads == 0);
     const int64_t L = x.dim[0], d = x.dim[1] / heads, half = rotary / 2;

@@ -73,12 +73,16 @@ typedef struct Forcing {
     void *self;
 } Forcing;
 
+/* Operators done otherwise: what a known mistake would give. See tensor/stand_in.h. */
+typedef struct StandIn StandIn;
+
 typedef struct Context {
     int threads; /* 0: as OpenMP decides. Results don't depend on it. */
     Arena arena;
     Error error;                   /* sticky: set once, then every operator is a no-op */
     const Observer *observer;      /* NULL: nobody looks */
     const Forcing *forcing;        /* NULL: every value stays as computed */
+    const StandIn *stand_in;       /* NULL: every operator does what it says */
     bool (*cancelled)(void *self); /* NULL: never; polled at every named activation */
     void *cancelled_self;
     const char *prefix[MAX_BATCH]; /* "unet/3/cond/": stands before the names of element b */

@@ -236,7 +236,10 @@ static Models *models_of(KitRun *run, const char *name, Error *err) {
 int kit_run_case(KitRun *run, const KitGroup *group, const KitCase *c, KitMode mode, Outputs *out,
                  Error *err) {
     if (err->set) return -1;
-    Context ctx = {.threads = run->threads};
+    Context ctx = {.threads = run->threads,
+                   .stand_in = run->stand_in,
+                   .cancelled = run->cancelled,
+                   .cancelled_self = run->cancelled_self};
     const Given in = {.ctx = &ctx,
                       .kit_dir = run->kit->dir,
                       .group = group,

@@ -49,6 +49,10 @@ typedef struct KitRun {
     const Kit *kit;
     int threads;
     Models *models; /* [kit->packs] */
+    /* For recompute.c, else NULL: see Context. */
+    const StandIn *stand_in;
+    bool (*cancelled)(void *self);
+    void *cancelled_self;
 } KitRun;
 
 KitRun *kit_run_new(const Kit *kit, int threads, Error *err); /* NULL with a message */

@@ -3,6 +3,7 @@
  * A port's directory has for operators and modules <group>.safetensors or <group>.npz, for walks
  * <group>.forced.* and <group>.free.*: the outputs under the manifest's names. Our own outputs are
  * computed to the same, in memory, and then judged like a port's. */
+#include "ref/yardstick/recompute.h"
 #include "ref/yardstick/run.h"
 #include "weights/file.h"
 
@@ -35,6 +36,7 @@ typedef struct Part {
     KitMode mode;
     char label[NAME_ROOM]; /* "operators", "picture.forced" */
     TensorFile *mine;      /* NULL: the port has no such file */
+    const KitCase *c;      /* being judged */
 } Part;
 
 /* ---- what is judged -------------------------------------------------------------------------------- */
@@ -142,31 +144,41 @@ static int compute_ours(Verify *v, Part *p, Outputs *out, Error *err) {
 
 /* What the difference looks like, while the files are open. */
 static int look_for_hints(Verify *v, const Part *p, const Row *row, const double *ref,
-                          const double *mine, Error *err) {
+                          const double *mine, const KitOutput *o, Error *err) {
     if (v->hinted || row->verdict == ROW_MATCH) return 0;
     v->hinted = true;
-    if (!p->mine || row->verdict == ROW_MISSING) return 0;
+    if (!p->mine) return 0;
     const HintQuestion question = {.row = row,
                                    .ref_file = p->group->expected,
                                    .mine_file = p->mine,
                                    .name_in_file = row->name,
                                    .ref = ref,
                                    .mine = mine};
-    return hints_from_tensors(v->report, &question, err);
+    if (hints_from_tensors(v->report, &question, err)) return -1;
+    const RecomputeQuestion again = {.kit = v->kit,
+                                     .group = p->group,
+                                     .c = p->c,
+                                     .mode = p->mode,
+                                     .output = o,
+                                     .row = row,
+                                     .ref = ref,
+                                     .mine = mine,
+                                     .threads = v->q->threads};
+    return hints_by_recomputing(v->report, &again, err);
 }
 
-/* Measures theirs [at] against the truth. */
+/* Measures theirs [at], if there is one, against the truth. */
 static int measure_output(Verify *v, const Part *p, const KitOutput *o, size_t at, Row *row,
                           Error *err) {
     Tolerance tolerance = {0};
     double *ref = tensor_file_load(p->group->expected, o->expected, err);
     double *mine = NULL;
-    const bool same = tensors_alike(&row->ref, &row->mine);
+    const bool same = row->verdict != ROW_MISSING && tensors_alike(&row->ref, &row->mine);
     if (ref && same) mine = tensor_file_load(p->mine, at, err);
     if (mine && kit_tolerance(o, p->group->kind, p->mode, row->mine.dtype,
                               largest_of(ref, row->ref.count), &tolerance, err) == 0)
         measure(row, ref, mine, row->ref.count, row->mine.dtype, &tolerance);
-    if (!err->set) look_for_hints(v, p, row, ref, mine, err);
+    if (!err->set) look_for_hints(v, p, row, ref, mine, o, err);
     if (mine && !err->set) {
         report_offer_worst(v->report, row, ref, mine);
     } else {
@@ -199,12 +211,7 @@ static int judge_output(Verify *v, Part *p, const KitOutput *o, Error *err) {
         row.verdict = ROW_MISSHAPEN;
         row.mine = *tensor_file_at(p->mine, at);
     }
-    if (name_row(&row, p, o->stored, err) == 0) {
-        if (at < count)
-            measure_output(v, p, o, at, &row, err);
-        else
-            look_for_hints(v, p, &row, NULL, NULL, err);
-    }
+    if (name_row(&row, p, o->stored, err) == 0) measure_output(v, p, o, at, &row, err);
     if (!err->set && report_add(v->report, &row, err) == 0) return 0;
     end_row(&row);
     return -1;
@@ -237,6 +244,7 @@ static int judge_part(Verify *v, Part *p, Error *err) {
             for (size_t o = 0; o < p->group->cases[c].outputs && !err->set; o++) {
                 const KitOutput *output = &p->group->cases[c].output[o];
                 if (!wanted(v, p, output->stored)) continue;
+                p->c = &p->group->cases[c];
                 if (go_on(v, err) == 0) judge_output(v, p, output, err);
                 v->done++;
             }
