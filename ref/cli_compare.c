@@ -103,6 +103,7 @@ int run_compare(const Options *o, llmdiff_error *err) {
     c.rtol = o->rtol;
     c.atol = o->atol;
     c.map_file = o->map;
+    c.kit = o->kit;
     c.progress = cli_show_progress;
     c.user = &shown;
     llmdiff_status status = llmdiff_compare(&c, &report, err);

@@ -109,6 +109,8 @@ const Option option_table[] = {
      "error allowed, relative to the tensor's largest"},
     {COMPARE, "Comparing", 0, "atol", NUMBER(atol), NULL, 0, INT64_MAX, NULL,
      "error allowed, absolute, beside --rtol\n(default: by REF's yardsticks, or by stored type)"},
+    {COMPARE, "Comparing", 0, "kit", TEXT(kit, "DIR"), NULL, 0, 0, NULL,
+     "golden/kit: its tolerances for a picture's tensors"},
     {COMPARE, "Comparing", 0, "map", TEXT(map, "FILE"), NULL, 0, 0, NULL,
      "other names in MINE: JSON {\"theirs\": \"ours\"}; a *\nstands for any text"},
     {VERIFY, "Verifying", 0, "kit", TEXT(kit, "DIR"), NULL, 0, 0, NULL, "the kit: golden/kit"},

@@ -278,12 +278,14 @@ typedef struct llmdiff_compare_options {
     const char *reference, *mine; /* safetensors, npz or npy files */
     const char *only; /* names to compare: a POSIX extended regular expression; or NULL */
     /* What error is allowed: atol + rtol * the largest magnitude of the tensor in the reference.
-     * Negative: not given. With neither, by the reference's own yardsticks or by stored type; the
-     * report says which. */
+     * Negative: not given. With neither, by the kit's yardsticks, the reference's own, or stored type;
+     * the report says which. */
     double rtol, atol;
-    const char
-        *map_file; /* JSON {"name in mine": "name in the reference"}; '*' for any text; or NULL */
-    void *user;    /* passed to progress */
+    /* Other names in mine, a JSON object {"name there": "name in the reference"}; a '*' stands for any
+     * text. Or NULL. */
+    const char *map_file;
+    const char *kit; /* golden/kit: its tolerances for a picture's tensors; or NULL */
+    void *user;      /* passed to progress */
     /* Numbers of the reference that were compared so far. May be NULL; other than 0 cancels. */
     int (*progress)(void *user, int64_t done, int64_t of);
 } llmdiff_compare_options;

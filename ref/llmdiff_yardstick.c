@@ -83,6 +83,7 @@ llmdiff_status llmdiff_compare(const llmdiff_compare_options *options, llmdiff_r
                         .mine = o.mine,
                         .map_file = o.map_file,
                         .only = o.only,
+                        .kit = o.kit,
                         .rtol = o.rtol,
                         .atol = o.atol,
                         .progress = watch,

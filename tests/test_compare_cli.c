@@ -77,8 +77,8 @@ static void the_whole_table(void **state) {
         "\n"
         " tensor                                     shape          max abs max rel    NMSE    "
         "cosine      ULP n-fin  verdict\n"
-        " a                                          [2,3]                0       0       0  "
-        "1.000000        0     0  match\n"
+        " a                                          [2,3]                0       0       0     "
+        "    1        0     0  match\n"
         " b                                          [2,3]          5.0e-01 8.3e-02 2.7e-03  "
         "0.999058 1.05e+06     0  mismatch\n"
         "     worst at [1,1]: reference 5, mine 5.5; allowed 0.0006\n"
@@ -107,6 +107,53 @@ static void tolerances_from_the_command_line(void **state) {
     assert_holds(r.out, "allowed: --rtol 0, --atol 0 (3 tensors)\n");
     r = RUN("compare", "--atol", "1e300", "@/ref.safetensors", "@/nan.safetensors");
     assert_int_equal(r.code, 4);
+}
+
+/* For names that the kit knows; a port's type may be one that it has no yardstick for. */
+static void tolerances_of_the_kit(void **state) {
+    (void)state;
+    static const char *const expected = "golden/kit/expected/picture.safetensors";
+    Result r =
+        RUN("compare", expected, expected, "--kit", "golden/kit", "--only", "^latents/|^ids$");
+    assert_string_equal(r.err, "");
+    assert_int_equal(r.code, 0);
+    assert_holds(r.out, "float64: 1e-08 of the largest (");
+    assert_holds(r.out, "whole numbers: equal (1 tensor)\n");
+    /* asked for is asked for; a name that the kit doesn't know goes by type */
+    r = RUN("compare", expected, expected, "--kit", "golden/kit", "--rtol", "1", "--only",
+            "^image$");
+    assert_holds(r.out, "allowed: --rtol 1 (1 tensor)\n");
+    write_files();
+    r = RUN("compare", "@/ref.safetensors", "@/ref.safetensors", "--kit", "golden/kit");
+    assert_holds(r.out, "allowed: default for F32: 0.0001 of the tensor's largest (3 tensors)\n");
+    assert_error_holds(RUN("compare", expected, expected, "--kit", "@"), 3, "@/manifest.json");
+    /* a float32 port's: within 2 x torch's own error there */
+    StoredTensor image = tensor("image", good, 0, 0);
+    Error err = {0};
+    Safetensors *truth = safetensors_open(expected, &err);
+    if (!truth) fail_msg("%s", err.message);
+    const StoredTensor *t = safetensors_find(truth, "image");
+    assert_non_null(t);
+    size_t n = (size_t)stored_numel(t);
+    double *wide = malloc(n * sizeof *wide);
+    float *narrow = malloc(n * sizeof *narrow);
+    assert_int_equal(stored_to_double(t, wide, &err), 0);
+    for (size_t i = 0; i < n; i++) narrow[i] = (float)wide[i];
+    image.ndim = t->ndim;
+    memcpy(image.dim, t->dim, sizeof t->dim);
+    image.data = narrow;
+    image.bytes = n * sizeof *narrow;
+    write_file("@/image.safetensors", &image, 1);
+    r = RUN("compare", expected, "@/image.safetensors", "--kit", "golden/kit", "--only", "^image$");
+    assert_int_equal(r.code, 0);
+    assert_holds(r.out, "allowed: 2 x torch float32's own error there, + 4 ulp (1 tensor)\n");
+    narrow[3] += 2e-5f;
+    write_file("@/image.safetensors", &image, 1);
+    r = RUN("compare", expected, "@/image.safetensors", "--kit", "golden/kit", "--only", "^image$");
+    assert_int_equal(r.code, 1);
+    safetensors_close(truth);
+    free(wide);
+    free(narrow);
 }
 
 static void wrong_usage(void **state) {
@@ -362,6 +409,7 @@ int main(void) {
         TEST(every_exit_code),
         TEST(the_whole_table),
         TEST(tolerances_from_the_command_line),
+        TEST(tolerances_of_the_kit),
         TEST(wrong_usage),
         TEST(files_that_are_no_tensors),
         TEST(files_of_every_kind),

@@ -1,5 +1,5 @@
 /* llmdiff compare: two files -> a Report. See yardstick.h. */
-#include "ref/yardstick/yardstick.h"
+#include "ref/yardstick/kit.h"
 
 #include <math.h>
 #include <regex.h>
@@ -10,6 +10,7 @@
 typedef struct Work {
     const CompareRequest *q;
     TensorFile *ref, *mine;
+    Kit *kit; /* or NULL */
     regex_t only;
     bool has_only;
     int64_t done, of; /* elements of the reference */
@@ -86,19 +87,22 @@ static int yardstick_of(const Work *w, const char *name, double *out, Error *err
     return 0;
 }
 
+/* What was asked for, else the kit's, else the reference's own yardstick, else by type. */
 static int choose_tolerance(const Work *w, const Row *row, const double *ref, Tolerance *t,
                             Error *err) {
-    double own;
+    double own, largest = largest_of(ref, row->ref.count);
     Dtype dtype = coarser(row->ref.dtype, row->mine.dtype);
     *t = by_default(dtype);
     if (w->q->rtol >= 0 || w->q->atol >= 0) {
         *t = by_request(w->q);
         return 0;
     }
+    const KitOutput *known = w->kit ? kit_find_output(w->kit, row->ref.name) : NULL;
+    if (known) return kit_tolerance(known, KIT_PICTURE, KIT_FREE, dtype, largest, t, err);
     int status = dtype == DTYPE_F32 ? yardstick_of(w, row->ref.name, &own, err) : 1;
     if (status) return status < 0 ? -1 : 0;
     t->relative = 2 * own;
-    t->absolute = four_ulp_of(largest_of(ref, row->ref.count), dtype);
+    t->absolute = four_ulp_of(largest, dtype);
     snprintf(t->source, sizeof t->source, "2 x torch float32's %.2g of the largest, + 4 ulp", own);
     return 0;
 }
@@ -212,7 +216,8 @@ static int open_files(Work *w, Error *err) {
     if (!err->set) w->ref = tensor_file_open(q->reference, NULL, err);
     if (w->ref) w->mine = tensor_file_open(q->mine, map, err);
     name_map_free(map);
-    if (!w->mine) return -1;
+    if (w->mine && q->kit) w->kit = kit_open(q->kit, err);
+    if (err->set) return -1;
     if (q->only) {
         if (compare_check_only(q->only, err)) return -1;
         w->has_only = regcomp(&w->only, q->only, REG_EXTENDED | REG_NOSUB) == 0;
@@ -249,6 +254,7 @@ Report *compare_files(const CompareRequest *q, Error *err) {
     if (w.has_only) regfree(&w.only);
     tensor_file_close(w.ref);
     tensor_file_close(w.mine);
+    kit_close(w.kit);
     if (!err->set) return w.report;
     report_free(w.report);
     return NULL;

@@ -49,6 +49,16 @@ static void put_number(Text *out, double v) {
         put(out, " %7.1e", v);
 }
 
+/* In 9 columns; what is near 1 by its distance from there. */
+static void put_cosine(Text *out, double v) {
+    if (v == 1)
+        put(out, " %9s", "1");
+    else if (v >= 0.999999)
+        put(out, " 1-%7.1e", 1 - v);
+    else
+        put(out, " %9.6f", v);
+}
+
 static void put_cells(Text *out, const Row *row) {
     put_name(out, row->name);
     put_shape(out, row->ref.name ? &row->ref : &row->mine);
@@ -58,7 +68,8 @@ static void put_cells(Text *out, const Row *row) {
         put_number(out, row->max_abs);
         put_number(out, row->max_rel);
         put_number(out, row->nmse);
-        put(out, " %9.6f %8.3g %5" PRId64, row->cosine, row->ulp, row->nonfinite);
+        put_cosine(out, row->cosine);
+        put(out, " %8.3g %5" PRId64, row->ulp, row->nonfinite);
     }
     put(out, "  %s\n", verdict_name(row->verdict));
 }

@@ -152,6 +152,7 @@ char *report_svg(const Report *r, Error *err);  /* the errors along the network'
 typedef struct CompareRequest {
     const char *reference, *mine, *map_file; /* paths; no map: NULL */
     const char *only;  /* POSIX extended regular expression of names; or NULL */
+    const char *kit;   /* a directory: its tolerances where it knows the name; or NULL */
     double rtol, atol; /* negative: not given */
     /* Elements of the reference looked at so far; other than 0 cancels. May be NULL. */
     int (*progress)(void *user, int64_t done, int64_t of);
