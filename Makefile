@@ -2,6 +2,7 @@
 # make deps test    install what is needed, build, run every test in both precisions
 # make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
 # make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
+# make rounding     redraw ref/rounding*.svg: the float build's errors along the network
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
 # make kit          rebuild golden/kit, by which ports are judged, and judge upstream by it
 # make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
@@ -121,6 +122,23 @@ demo:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 all
 	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
 
+# The float build against the double one: from the prompt, and each stage from the double run's values.
+ROUNDING = generate -m golden/micro -p "a red circle" --noise golden/kit/inputs/picture.safetensors \
+           --sampling-method ddim --steps 3 -W 8 -H 12
+
+rounding:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double SAN=0 llmdiff-f64
+	@dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && \
+	./llmdiff-f64 $(ROUNDING) -o $$dir/a.png --trace $$dir/double.safetensors && \
+	./llmdiff $(ROUNDING) -o $$dir/b.png --trace $$dir/free.safetensors && \
+	./llmdiff $(ROUNDING) -o $$dir/c.png --trace $$dir/forced.safetensors \
+	    --force $$dir/double.safetensors && \
+	./llmdiff compare $$dir/double.safetensors $$dir/free.safetensors --rtol 1e-5 \
+	    --svg ref/rounding.svg >/dev/null && \
+	./llmdiff compare $$dir/double.safetensors $$dir/forced.safetensors --rtol 1e-5 \
+	    --svg ref/rounding_forced.svg >/dev/null
+
 golden:
 	golden/make.sh goldens
 kit: $(PROGRAM)
@@ -169,6 +187,6 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report test test-programs deps demo golden kit lib install uninstall format format-check clean
+.PHONY: all report test test-programs deps demo rounding golden kit lib install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -360,7 +360,7 @@ static void put_legend(const Chart *c) {
     }
     double at = put_entry(c->out, &x, "allowed");
     put_line(c->out, "allow", at - 5, 16, at + 3, 16);
-    if (c->rows <= COLUMNS) return;
+    if (c->rows <= 2 * COLUMNS) return; /* no column has a third row */
     at = put_entry(c->out, &x, "median");
     put_line(c->out, "half", at - 2, 16, at + 2, 16);
 }
