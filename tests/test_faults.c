@@ -909,6 +909,107 @@ static int write_ours(Error *err) {
     return safetensors_write(scratch("in/ours.safetensors"), t, 2, words, err);
 }
 
+/* ---- the kit -------------------------------------------------------------------------------------- */
+
+/* A kit of a few cases of every kind. */
+static const char *const kept_cases[] = {"linear/plain", "gelu/small", "guidance/7.5",
+                                         "llm/block/micro.0", "eq9/adapter/mid_block."};
+static const char *const kept_groups[] = {"operators", "modules", "algorithm1_one_token"};
+
+static bool begins_with_one(const char *name, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(name, list[i], strlen(list[i])) == 0) return true;
+    return false;
+}
+#define AMONG(name, list) begins_with_one(name, list, sizeof list / sizeof list[0])
+
+static void copy_kept(const char *file, bool all) {
+    char from[128], to[64];
+    Error err = {0};
+    size_t n = 0;
+    snprintf(from, sizeof from, "golden/kit/%s", file);
+    snprintf(to, sizeof to, "in/kit/%s", file);
+    Safetensors *s = safetensors_open(from, &err);
+    assert_non_null(s);
+    StoredTensor *kept = calloc(safetensors_count(s) + 1, sizeof *kept);
+    assert_non_null(kept);
+    for (size_t i = 0; i < safetensors_count(s); i++)
+        if (all || AMONG(safetensors_at(s, i)->name, kept_cases)) kept[n++] = *safetensors_at(s, i);
+    assert_true(n > 0);
+    assert_int_equal(safetensors_write(scratch(to), kept, n, NULL, &err), 0);
+    free(kept);
+    safetensors_close(s);
+}
+
+static void make_small_kit(void) {
+    static const char *const dirs[] = {"in/kit", "in/kit/inputs", "in/kit/expected"};
+    char here[256], target[384];
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++)
+        assert_int_equal(mkdir(scratch(dirs[i]), 0777), 0);
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(target, sizeof target, "%s/golden/micro", here);
+    assert_int_equal(symlink(target, scratch("in/micro")), 0);
+    cJSON *json = parsed("golden/kit/manifest.json");
+    cJSON *groups = cJSON_GetObjectItem(json, "groups");
+    for (int g = cJSON_GetArraySize(groups) - 1; g >= 0; g--) {
+        cJSON *group = cJSON_GetArrayItem(groups, g), *cases = cJSON_GetObjectItem(group, "cases");
+        if (!AMONG(cJSON_GetObjectItem(group, "name")->valuestring, kept_groups)) {
+            cJSON_DeleteItemFromArray(groups, g);
+            continue;
+        }
+        copy_kept(cJSON_GetObjectItem(group, "inputs")->valuestring, !cases);
+        copy_kept(cJSON_GetObjectItem(group, "expected")->valuestring, !cases);
+        for (int c = cJSON_GetArraySize(cases) - 1; c >= 0; c--) {
+            const cJSON *one = cJSON_GetArrayItem(cases, c);
+            if (!AMONG(cJSON_GetObjectItem(one, "name")->valuestring, kept_cases))
+                cJSON_DeleteItemFromArray(cases, c);
+        }
+    }
+    write_json(scratch("in/kit/manifest.json"), json);
+    cJSON_Delete(json);
+}
+
+/* Ours, or a port's in `what`. Without `only`: glibc's regcomp leaks where it gets no memory. */
+static void library_verify(const char *what, Error *err, uint64_t *digest) {
+    llmdiff_verify_options o = {.size = sizeof o, .kit = scratch("in/kit"), .threads = 1};
+    llmdiff_report *report = NULL;
+    llmdiff_error e;
+    char *told = NULL;
+    if (what)
+        o.port = scratch(what);
+    else
+        o.output = scratch("out/port");
+    if (well(llmdiff_verify(&o, &report, &e), &e, err) &&
+        well(llmdiff_report_json(report, &told, &e), &e, err)) {
+        const int code = llmdiff_report_code(report);
+        mix(digest, &code, sizeof code);
+        mix_text(digest, told);
+    }
+    llmdiff_free(told);
+    llmdiff_report_free(report);
+}
+
+/* What was written before is a port's now, with one case twice what it should be, so that there is a hint to
+ * find, and one that the kit doesn't know. */
+static void make_damaged_port(void) {
+    Error err = {0};
+    library_verify(NULL, &err, &(uint64_t){0});
+    assert_int_equal(rename(scratch("out/port"), scratch("in/port")), 0);
+    Safetensors *s = safetensors_open(scratch("in/port/operators.safetensors"), &err);
+    assert_non_null(s);
+    StoredTensor t[3] = {*safetensors_at(s, 0), *safetensors_at(s, 1), *safetensors_at(s, 1)};
+    real *twice = malloc(t[0].bytes);
+    assert_non_null(twice);
+    memcpy(twice, t[0].data, t[0].bytes);
+    for (int64_t i = 0; i < stored_numel(&t[0]); i++) twice[i] *= 2;
+    t[0].data = twice;
+    t[2].name = "debug";
+    assert_int_equal(safetensors_write(scratch("in/port/operators.safetensors"), t, 3, NULL, &err),
+                     0);
+    free(twice);
+    safetensors_close(s);
+}
+
 static int prepare(void **state) {
     static const char *const dirs[] = {"in", "out", "in/sharded", "in/baseline"};
     static const char *const made[] = {"t.safetensors", "t.npy", "t.png"};
@@ -925,6 +1026,8 @@ static int prepare(void **state) {
     llmdiff_options o = {.size = sizeof o, .model = "golden/micro"};
     if (err.set || llmdiff_open(&o, &library_pack, NULL)) return -1;
     make_sharded_adapter();
+    make_small_kit();
+    make_damaged_port();
     Settings settings = settings_default();
     if (adapter_init(scratch("in/fresh"), shared.llm, shared.unet, &settings, 1, &err) < 0)
         return -1;
@@ -992,6 +1095,8 @@ int main(void) {
         {"comparing deflated npz", comparing, "golden/data/files/deflated.npz"},
         {"a fresh adapter", fresh_adapter, NULL},
         {"a report's page", report_page, NULL},
+        {"llmdiff_verify, ourselves", library_verify, NULL},
+        {"llmdiff_verify, a port", library_verify, "in/port"},
         {"llmdiff_open", library_open, NULL},
         {"llmdiff_encode", library_encode, NULL},
         {"llmdiff_encode, traced and forced", library_trace, NULL},
