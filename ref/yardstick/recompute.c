@@ -121,6 +121,9 @@ static double *run_once(Work *w, const Try *t) {
     w->run->cancelled = enough;
     w->run->cancelled_self = w;
     kit_run_case(w->run, q->group, q->c, q->mode, &out, &stopped);
+    if (strstr(stopped.message, "out of memory") ||
+        strstr(stopped.message, "Cannot allocate memory"))
+        fail(w->err, "%s", stopped.message); /* any other only means that there is no hint */
     double *values = NULL;
     TensorFile *file = out.count ? tensor_file_of("", out.tensor, out.count, w->err) : NULL;
     size_t at = file ? tensor_file_find(file, q->output->stored) : 0;
