@@ -513,10 +513,13 @@ static void test_ten_thousand(void **state) {
         add_graded(name, 1 + i / 300.0, i == 4321 || i > 8000 ? 30 : 0);
     }
     while (built.report.rows < ROWS_MOST) add_row("vae/decoder/mid_block", ROW_MATCH, 1e-6, 1e-5);
+    built.row[5000].max_rel = 1e-17; /* one number doesn't stretch the scale */
     conclude();
     Written w = write("ten-thousand");
     HAS(w.svg, "class=\"half\"");
     HAS(w.svg, "median error");
+    HAS(w.svg, ">1e-7<");
+    HAS_NOT(w.svg, ">1e-1");
     HAS(w.svg, "First divergence: unet/21/uncond/down_blocks.21.");
     assert_int_equal(count_of(w.svg, "<g>"), 210);
     assert_true(count_of(w.svg, "class=\"bad\"") > 30);
@@ -530,6 +533,14 @@ static void test_ten_thousand(void **state) {
     w = write("all-wrong");
     assert_int_equal(count_of(w.html, "<tr class=\"fail\">"), 2000);
     HAS(w.html, "the first 2000 that fail are listed; 8000 are left out");
+    done(w);
+    /* None. */
+    begin();
+    for (int i = 0; i < ROWS_MOST; i++) add_row("y", ROW_MATCH, 1e-7, 1e-6);
+    conclude();
+    w = write("all-right");
+    HAS(w.html, "<p>10000 tensors match, too many to be listed here");
+    HAS_NOT(w.html, "<table");
     done(w);
 }
 

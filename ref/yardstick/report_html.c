@@ -310,6 +310,12 @@ static void put_table(Text *out, const Report *r) {
     for (size_t i = 0; i < r->rows; i++) wanted += all || fails(&r->row[i]);
     if (wanted > TABLE_MOST) wanted = TABLE_MOST;
     put(out, "<section aria-labelledby=\"rows\">\n<h2 id=\"rows\">Every tensor</h2>\n");
+    if (wanted == 0) {
+        put(out, "<p>%zu tensors match", r->counts[ROW_MATCH]);
+        if (!all) put(out, ", too many to be listed here (<code>--json</code> has them)");
+        put(out, ".</p>\n</section>\n");
+        return;
+    }
     if (wanted < r->rows)
         put(out,
             "<p>Of %zu tensors the first %zu that fail are listed; %zu are left out "
