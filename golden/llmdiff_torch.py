@@ -25,7 +25,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import hooks
 from f64 import lift, lifted
@@ -234,7 +234,7 @@ class Eq9:
 
 @dataclass
 class Pack:
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: PreTrainedTokenizerBase
     llm: PreTrainedModel
     unet: diffusers.UNet2DConditionModel
     vae: diffusers.AutoencoderKL
@@ -274,12 +274,13 @@ def load_scheduler(directory, sampler=None):
     return own if sampler is None else SAMPLERS[sampler].from_config(own.config)
 
 
-def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, sampler=None):
+def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, sampler=None,
+              load_llm=load_llm):
     """overrides: settings in place of adapter/config.json's."""
     directory = Path(directory)
     adapter = Path(adapter or directory / "adapter")
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory / "llm")
+    tokenizer = AutoTokenizer.from_pretrained(directory / "llm")
     llm = load_llm(directory / "llm", dtype)
     unet = loaded(diffusers.UNet2DConditionModel, directory / "unet", dtype)
     vae = loaded(diffusers.AutoencoderKL, directory / "vae", dtype)
