@@ -5,6 +5,7 @@
 # make rounding     redraw ref/rounding*.svg: the float build's errors along the network
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
 # make kit          rebuild golden/kit, by which ports are judged, and judge upstream by it
+# make verify-real LLM=DIR SD=DIR     llmdiff beside transformers and diffusers on real checkpoints
 # make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
 # make install PREFIX=/usr/local      make uninstall PREFIX=/usr/local
 
@@ -126,9 +127,7 @@ demo:
 ROUNDING = generate -m golden/micro -p "a red circle" --noise golden/kit/inputs/picture.safetensors \
            --sampling-method ddim --steps 3 -W 8 -H 12
 
-rounding:
-	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff
-	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double SAN=0 llmdiff-f64
+rounding: both
 	@dir=$$(mktemp -d) && trap 'rm -r "$$dir"' EXIT && \
 	./llmdiff-f64 $(ROUNDING) -o $$dir/a.png --trace $$dir/double.safetensors && \
 	./llmdiff $(ROUNDING) -o $$dir/b.png --trace $$dir/free.safetensors && \
@@ -141,8 +140,14 @@ rounding:
 
 golden:
 	golden/make.sh goldens
-kit: $(PROGRAM)
+kit: both
 	golden/make.sh kit
+# Beside upstream on real checkpoints: make verify-real LLM=phi-1_5 SD=stable-diffusion-v1-5
+verify-real: both
+	$(or $(PYTHON),/opt/golden-venv/bin/python) golden/verify_real.py --llm "$(LLM)" --sd "$(SD)" $(ARGS)
+both:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double SAN=0 llmdiff-f64
 
 # ---- installing --------------------------------------------------------------------------------
 # The double build installs beside the other: make REAL=double install. Man pages and completion are
@@ -187,6 +192,7 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report test test-programs deps demo rounding golden kit lib install uninstall format format-check clean
+.PHONY: all report test test-programs deps demo rounding golden kit verify-real both lib install uninstall \
+        format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -3,7 +3,8 @@
 - The ten lines of port_example.py.
 - Everything that upstream computes through llmdiff_torch.py and hooks.py, free and forced, in float64,
   float32, bfloat16 and float16: PORTS is what make_kit.py --ports wrote.
-- llmdiff itself; and its traces have the pack hashes of pack_hash.py.
+- llmdiff itself; its traces have the pack hashes of pack_hash.py; and on micro it does what upstream
+  does, by verify_real.py with the LLM block by block.
 
     python golden/check_kit.py PORTS
 """
@@ -60,10 +61,18 @@ def hashes(directory):
     print(f"pack_hash.py: as in llmdiff's traces, of {len(manifest['packs'])} packs")
 
 
+def side_by_side(directory):
+    code, text = run(sys.executable, HERE / "verify_real.py", "--llm", HERE / "micro" / "llm",
+                     "--sd", HERE / "micro", "-W", 16, "-H", 12, "--by-block", "--seeds", 8, "--work", directory)
+    assert code == 0, text
+    print(f"verify_real.py: {text.count('match |')} runs beside upstream match")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         ten_lines(directory)
         hashes(directory)
+        side_by_side(directory)
     for ports in sorted(Path(sys.argv[1]).iterdir()):
         verified(f"upstream in {ports.name}", "--port", ports)
     verified("llmdiff")

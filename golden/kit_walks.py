@@ -3,8 +3,8 @@
     algorithm1*   ids, alg1/eps.{t}, alg1/c.{T} -> llm/..., alg1/..., adapter/...
     unet*         unet/0/{sample,t}, adapter/phi_c, alg1/c.0 and, with guidance, both of uncond/
                   -> one evaluation, unet/0/...
-    picture*      everything. `picture` holds every activation, the others what KEPT says: forced means
-                  forced there, too
+    picture*      everything; with image_in and mask_in image to image and inpainting. `picture` holds every
+                  activation, the others what KEPT says: forced means forced there, too
 
 The order is that of judging.
 """
@@ -13,6 +13,8 @@ import re
 
 import torch
 
+import export_baseline
+import export_image
 import export_llm
 import export_pipeline
 import hooks
@@ -106,6 +108,18 @@ def pictures(kit):
     from_prompt("picture_euler_a", kept, sampler="euler_a", adapter="adapter_c", height=10, width=12)
     from_prompt("picture_pndm", kept, sampler="pndm", adapter="adapter_shared", steps=4, height=8, width=8)
     from_prompt("picture_dpm2m", kept, sampler="dpm++2m", steps=4, height=8, width=12, cfg_scale=1.0)
+
+    for name in ("img2img", "inpaint_part"):
+        case = export_image.PLAIN | export_image.CASES[name]
+        kit.walk(f"picture_{name.removesuffix('_part')}", "picture", export_image.walker(name, case), kept,
+                 pack="micro", adapter="adapter", spec="6",
+                 parameters=parameters(case | {"negative": export_image.NEGATIVE, "settings": {}},
+                                       export_image.PROMPT) | {"strength": case["strength"]})
+
+    case = export_baseline.PLAIN | {"height": 8, "width": 16, "steps": 2, "negative": "two dogs"}
+    kit.walk("picture_clip", "picture", export_baseline.walker("kit", case), kept, pack="micro",
+             text_encoder="micro_clip", spec="6",
+             parameters=parameters(case | {"eta": 0.0}, case["prompt"]) | {"clip_skip": 0})
 
 
 def parameters(case, prompt, sampler=None):

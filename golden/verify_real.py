@@ -5,8 +5,9 @@
 Both get the same files, ids and noise. Upstream (transformers and diffusers, by llmdiff_torch.py and
 hooks.py) is run in float64, which is the truth, and in float32, whose error is the yardstick;
 ./llmdiff (float32) and ./llmdiff-f64 are judged by `llmdiff compare` as the kit's walks are: float32
-within 2 yardsticks + 4 ulp, float64 within 1e-8. Each is run free, and forced from the truth. Here the
-yardstick has one prompt for its seeds: of each module the worst of both prompts and all evaluations.
+within 2 yardsticks + 4 ulp, float64 within 1e-8. Each is run free, and forced from the truth. The
+yardstick is the worst over --seeds (of the noise), both prompts and all evaluations of a module; one
+seed is a poor estimate of how errors may add up in a free run of a small model.
 
 An LLM that doesn't fit in memory is run by upstream's classes one block at a time. Where even the U-Net
 doesn't fit in float64, upstream's float32 is the reference, and the tolerance compare's default.
@@ -27,7 +28,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -53,6 +56,11 @@ GIB = 1 << 30
 def available():
     with open("/proc/meminfo") as file:
         return int(re.search(r"MemAvailable:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+
+def fits(numbers, dtype):
+    """With what loading and widening need beside them, and activations."""
+    return 1.3 * numbers * dtype.itemsize + 3 * GIB < available()
 
 
 def parameters(directory):
@@ -122,17 +130,16 @@ def streamed_llm(directory, dtype):
 
 
 def upstream(a, dtype, to, force=None):
-    """A trace of upstream's run; writes the noise that all others take, if it isn't there."""
+    """A trace of upstream's run; writes a.noise, which all others take, if it isn't there."""
     begin = time.time()
-    llm_bytes = a.llm_parameters * dtype.itemsize
-    rest = (a.unet_parameters + a.vae_parameters) * dtype.itemsize + 2 * GIB
-    by_block = a.by_block or llm_bytes + rest > available()
+    whole = a.llm_parameters + a.unet_parameters + a.vae_parameters
+    by_block = a.by_block or not fits(whole, dtype)
     load_llm = streamed_llm if by_block else llmdiff_torch.load_llm
     pack = load_pack(a.pack, dtype, sampler=a.sampling_method, load_llm=load_llm)
     ids = prompt_ids(pack, a.prompt, a.negative_prompt, a.cfg_scale)
     if not a.noise.exists():
-        noise = draw_noise(pack, ids, a.seed, a.steps, a.eta, a.height, a.width)
-        hooks.save(a.noise, noise)
+        seed = a.seed + int(a.noise.stem.split("_")[-1])
+        hooks.save(a.noise, draw_noise(pack, ids, seed, a.steps, a.eta, a.height, a.width))
     see = hooks.FileTrace(hooks.Reference(force) if force else None, a.only)
     noise = load_file(a.noise)
     with precision(dtype):
@@ -174,12 +181,17 @@ def compare(reference, mine):
 # ---- judging -------------------------------------------------------------------------------------
 
 
-def with_yardsticks(truth, report, to):
-    """The truth again, with upstream float32's own errors: of each module the worst of all its runs."""
-    module = lambda name: re.sub(r"unet/\d+/(un)?cond/|^uncond/", "", name)
-    worst = {}
+def module(name):
+    return re.sub(r"unet/\d+/(un)?cond/|^uncond/", "", name)
+
+
+def widen(worst, report):
     for row in report["rows"]:
         worst[module(row["name"])] = max(row["max_rel"], worst.get(module(row["name"]), 0.0))
+
+
+def with_yardsticks(truth, worst, to):
+    """The truth again, with upstream float32's own errors in its metadata."""
     copy = hooks.FileTrace()
     with safe_open(truth, "pt") as file:
         for name in file.offset_keys():
@@ -220,26 +232,34 @@ def table(reports):
 
 def main():
     a = arguments()
+    for library in (transformers, diffusers):
+        library.utils.logging.disable_progress_bar()
     a.work.mkdir(parents=True, exist_ok=True)
-    a.pack, a.noise = make_pack(a), a.work / "noise.safetensors"
+    a.pack = make_pack(a)
     a.llm_parameters, a.unet_parameters, a.vae_parameters = (
         parameters(a.pack / part) for part in ("llm", "unet", "vae"))
-    need = (a.unet_parameters + a.vae_parameters) * 8 + 3 * GIB
-    exact = need < available()
+    exact = fits(a.unet_parameters + a.vae_parameters, torch.float64)
     print(f"LLM {a.llm_parameters / 1e9:.2f}, U-Net {a.unet_parameters / 1e9:.2f} billion numbers; "
           f"{available() / GIB:.0f} GiB of memory free; {a.width}x{a.height}, {a.steps} steps", flush=True)
 
     file = lambda name: a.work / f"{name}.safetensors"
     truth, judge, mine = file("truth"), file("judge"), file("mine")
-    upstream(a, torch.float64 if exact else torch.float32, truth)
+    worst, own = {way: {} for way in WAYS}, {}
+    for seed in reversed(range(a.seeds if exact else 1)):  # the last one's truth stays: the first seed's
+        a.noise = file(f"noise_{seed}")
+        a.noise.unlink(missing_ok=True)
+        upstream(a, torch.float64 if exact else torch.float32, truth)
+        for way in WAYS if exact else ():
+            upstream(a, torch.float32, mine, truth if way == "forced" else None)
+            own[way] = compare(truth, mine)
+            widen(worst[way], own[way])
     failed = False
     for way in WAYS:
         force, reports = truth if way == "forced" else None, {}
         reference = truth
         if exact:
-            upstream(a, torch.float32, mine, force)
-            reports["upstream float32"] = compare(truth, mine)
-            with_yardsticks(truth, reports["upstream float32"], judge)
+            reports["upstream float32"] = own[way]
+            with_yardsticks(truth, worst[way], judge)
             reference = judge
         for program in ("llmdiff", "llmdiff-f64") if exact else ("llmdiff",):
             llmdiff(a, program, mine, force)
@@ -250,7 +270,7 @@ def main():
                       *report["hints"], sep="\n  ")
         print(f"\n{way}, reference upstream {'float64' if exact else 'float32'}\n\n{table(reports)}\n",
               flush=True)
-    for path in (truth, judge, mine):
+    for path in (truth, judge, mine, *a.work.glob("noise_*")):
         path.unlink(missing_ok=True)
     sys.exit(failed)
 
@@ -283,6 +303,7 @@ def arguments():
     parser.add_argument("-W", "--width", type=int, default=256)
     parser.add_argument("-H", "--height", type=int, default=256)
     parser.add_argument("-s", "--seed", type=int, default=42)
+    parser.add_argument("--seeds", type=int, default=2, help="of upstream's yardstick")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--cfg-scale", type=float, default=7.5)
     parser.add_argument("--eta", type=float, default=0.0)
