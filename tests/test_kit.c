@@ -351,11 +351,19 @@ static void a_file_that_is_not_there(void **state) {
         if (strcmp(kit->group[g].name, "picture") == 0) here = kit->group[g].cases[0].outputs;
     kit_close(kit);
     snprintf(line, sizeof line,
-             "\n all %zu tensors are missing: no picture.free.safetensors or "
-             "picture.free.npz\n",
+             "\npicture.free: all %zu tensors are missing: no picture.free.safetensors or .npz\n",
              here);
     assert_holds(r.out, line);
     assert_true(strstr(strstr(r.out, line) + 1, line) == NULL);
+    assert_null(strstr(r.out, "hint: "));
+    assert_ok(JUDGE("--forced"));
+    /* It is there, but not under its name. */
+    size_t size;
+    char *bytes = contents("@/port/picture.forced.safetensors", &size);
+    put("@/port/picture.safetensors", bytes, size);
+    put("@/port/settings.json", "", 0);
+    free(bytes);
+    assert_holds(JUDGE_ALL().out, "\nhint: picture.safetensors is none of the kit's files: ");
     assert_ok(JUDGE("--forced"));
 }
 

@@ -155,8 +155,8 @@ static void put_table(Text *out, const Report *r, bool all_rows) {
         const size_t missing = missing_group(r, i);
         if (missing) {
             put_gap(out, &gap);
-            put(out, "%s\n all %zu tensors are missing: no %s.safetensors or %s.npz\n", row->group,
-                missing, row->group, row->group);
+            put(out, "%s: all %zu tensors are missing: no %s.safetensors or .npz\n", row->group,
+                missing, row->group);
             group = row->group;
             i += missing - 1;
             continue;

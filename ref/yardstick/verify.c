@@ -7,6 +7,7 @@
 #include "ref/yardstick/run.h"
 #include "weights/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <regex.h>
@@ -255,6 +256,56 @@ static int judge_part(Verify *v, Part *p, Error *err) {
     return err->set ? -1 : 0;
 }
 
+/* ---- a file under another name ----------------------------------------------------------------------- */
+
+static bool is_part(const Kit *kit, const char *file, size_t length) {
+    for (size_t g = 0; g < kit->groups; g++)
+        for (int m = 0; m < KIT_MODES; m++) {
+            const Part p = part_of(&kit->group[g], (KitMode)m);
+            if (strlen(p.label) == length && strncmp(p.label, file, length) == 0) return true;
+        }
+    return false;
+}
+
+/* The port's first file by name, of a kind that is read here, that the kit has no such part for;
+ * malloc'ed. NULL: none, or out of memory. */
+static char *stray_file(const Verify *v, Error *err) {
+    static const char *const kinds[] = {".safetensors", ".npz"};
+    DIR *d = opendir(v->q->port);
+    char *found = NULL;
+    for (const struct dirent *e; d && !err->set && (e = readdir(d));)
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            const size_t n = strlen(e->d_name), end = strlen(kinds[k]);
+            if (n <= end || strcmp(e->d_name + n - end, kinds[k]) != 0) continue;
+            if (is_part(v->kit, e->d_name, n - end)) continue;
+            if (found && strcmp(found, e->d_name) <= 0) continue;
+            free(found);
+            found = strdup(e->d_name);
+            if (!found) fail(err, "out of memory");
+        }
+    if (d) closedir(d);
+    return found;
+}
+
+/* Where something is missing, it may be there under another name. */
+static int hint_at_files(const Verify *v, Error *err) {
+    Report *r = v->report;
+    if (!v->q->port || !r->counts[ROW_MISSING] || r->hints == HINTS_MAX) return 0;
+    char *stray = stray_file(v, err);
+    const size_t n = (stray ? strlen(stray) : 0) + 120;
+    char *hint = stray ? malloc(n) : NULL;
+    if (stray && !hint) fail(err, "out of memory");
+    if (hint) {
+        snprintf(hint, n,
+                 "%s is none of the kit's files: they are called <group>.*, and of walks "
+                 "<group>.forced.* and <group>.free.*",
+                 stray);
+        r->hint[r->hints++] = hint;
+    }
+    free(stray);
+    return err->set ? -1 : 0;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------- */
 
 static int new_report(Verify *v, Error *err) {
@@ -302,8 +353,10 @@ static int add_extras(Verify *v, Error *err) {
 Report *verify(const VerifyRequest *q, Error *err) {
     Verify v = {.q = q};
     if (begin(&v, err) == 0 && for_each_part(&v, judge_part, err) == 0 &&
-        add_extras(&v, err) == 0 && go_on(&v, err) == 0)
+        add_extras(&v, err) == 0 && go_on(&v, err) == 0) {
         report_conclude(v.report);
+        hint_at_files(&v, err);
+    }
     for (size_t i = 0; i < v.extras; i++) end_row(&v.extra[i]);
     free(v.extra);
     if (v.has_only) regfree(&v.only);
