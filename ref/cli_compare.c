@@ -104,6 +104,7 @@ int run_compare(const Options *o, llmdiff_error *err) {
     c.atol = o->atol;
     c.map_file = o->map;
     c.kit = o->kit;
+    c.model = o->model;
     c.progress = cli_show_progress;
     c.user = &shown;
     llmdiff_status status = llmdiff_compare(&c, &report, err);

@@ -110,7 +110,10 @@ const Option option_table[] = {
     {COMPARE, "Comparing", 0, "atol", NUMBER(atol), NULL, 0, INT64_MAX, NULL,
      "error allowed, absolute, beside --rtol\n(default: by REF's yardsticks, or by stored type)"},
     {COMPARE, "Comparing", 0, "kit", TEXT(kit, "DIR"), NULL, 0, 0, NULL,
-     "golden/kit: its tolerances for a picture's tensors"},
+     "golden/kit: its tolerances, by name, and hints as\nwith -m"},
+    {COMPARE, "Comparing", 'm', "model", TEXT(model, "DIR"), NULL, 0, 0, NULL,
+     "the pack that REF, a trace, was made with: hints\nby running the stage again with known "
+     "mistakes"},
     {COMPARE, "Comparing", 0, "map", TEXT(map, "FILE"), NULL, 0, 0, NULL,
      "other names in MINE: JSON {\"theirs\": \"ours\"}; a *\nstands for any text"},
     {VERIFY, "Verifying", 0, "kit", TEXT(kit, "DIR"), NULL, 0, 0, NULL, "the kit: golden/kit"},

@@ -284,8 +284,11 @@ typedef struct llmdiff_compare_options {
     /* Other names in mine, a JSON object {"name there": "name in the reference"}; a '*' stands for any
      * text. Or NULL. */
     const char *map_file;
-    const char *kit; /* golden/kit: its tolerances for a picture's tensors; or NULL */
-    void *user;      /* passed to progress */
+    /* For more: golden/kit, its tolerances by name and hints by doing the stage of the
+     * first divergence again with known mistakes; or, for such hints, the pack that made the reference,
+     * a trace of this library's. Or NULL. */
+    const char *kit, *model;
+    void *user; /* passed to progress */
     /* Numbers of the reference that were compared so far. May be NULL; other than 0 cancels. */
     int (*progress)(void *user, int64_t done, int64_t of);
 } llmdiff_compare_options;

@@ -84,6 +84,7 @@ llmdiff_status llmdiff_compare(const llmdiff_compare_options *options, llmdiff_r
                         .map_file = o.map_file,
                         .only = o.only,
                         .kit = o.kit,
+                        .model = o.model,
                         .rtol = o.rtol,
                         .atol = o.atol,
                         .progress = watch,

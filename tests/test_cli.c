@@ -90,9 +90,9 @@ static void help_lists_every_flag_with_its_default(void **state) {
     assert_lists("info", (const char *[]){"--tensors", NULL});
     assert_lists("init-adapter", (const char *[]){"--model ", "--llm ", "--unet ", "--seed ",
                                                   "--set ", "-o, --output DIR", NULL});
-    assert_lists("compare",
-                 (const char *[]){"--only REGEX", "--rtol X", "--atol X", "--map FILE", "--kit DIR",
-                                  "--all", "--json FILE", "Exit codes: 0 match, 1 ", NULL});
+    assert_lists("compare", (const char *[]){"--only REGEX", "--rtol X", "--atol X", "--map FILE",
+                                             "--kit DIR", "-m, --model DIR", "--all", "--json FILE",
+                                             "Exit codes: 0 match, 1 ", NULL});
     assert_lists("verify", (const char *[]){"--kit DIR", "--port DIR", "--only REGEX", "--free",
                                             "--forced", "-o, --output DIR", "--all", "--json FILE",
                                             "-t, --threads N", "Exit codes: 0 match, 1 ", NULL});

@@ -156,6 +156,85 @@ static void tolerances_of_the_kit(void **state) {
     free(narrow);
 }
 
+/* ---- hints by recomputing ------------------------------------------------------------------------- */
+
+static void shell(const char *command) {
+    char text[1024];
+    replace_all(text, sizeof text, command, "@", work);
+    assert_int_equal(system(text), 0);
+}
+
+static Result traced(const char *pack, const char *trace) {
+    Result r = RUN("generate", "-m", pack, "-p", "a red circle", "--steps", "1", "-o", "@/x.png",
+                   "--quiet", "--trace", trace);
+    assert_ok(r);
+    return r;
+}
+
+/* A pack whose U-Net has another eps is a port with that mistake. */
+static void a_mistake_is_found_by_making_it(void **state) {
+    (void)state;
+    shell("cp -r " MICRO " @/pack && sed -i 's/\"norm_eps\": 1e-05/\"norm_eps\": 0.001/' "
+          "@/pack/unet/config.json");
+    traced(MICRO, "@/ref.safetensors");
+    traced("@/pack", "@/mine.safetensors");
+    Result r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "-m", MICRO);
+    assert_string_equal(r.err, "");
+    assert_int_equal(r.code, 1);
+    assert_holds(r.out, "first divergence: unet/0/cond/down_blocks.0.resnets.0: ");
+    assert_holds(r.out, "hint: recomputed: mine is what comes out with 0.001 for the norm's eps, "
+                        "everywhere, exactly\n");
+    r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors");
+    assert_int_equal(r.code, 1);
+    assert_null(strstr(r.out, "recomputed"));
+    /* the other way round it is this program that is wrong: nothing to be learned from it */
+    r = RUN("compare", "@/mine.safetensors", "@/ref.safetensors", "-m", MICRO);
+    assert_int_equal(r.code, 1);
+    assert_null(strstr(r.out, "recomputed"));
+    r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "-m", "@/no");
+    assert_int_equal(r.code, 1); /* judged all the same */
+    assert_null(strstr(r.out, "recomputed"));
+}
+
+static void only_a_trace_can_be_recomputed(void **state) {
+    (void)state;
+    write_files();
+    Result r = RUN("compare", "@/ref.safetensors", "@/off.safetensors", "-m", MICRO);
+    assert_int_equal(r.code, 1);
+    assert_holds(r.out, "hint: nothing was recomputed: the reference is no trace of llmdiff, whose "
+                        "metadata say how it was made\n");
+}
+
+/* A linear layer of the kit without its bias. */
+static void the_kits_own_cases_are_recomputed(void **state) {
+    (void)state;
+    static const char *const expected = "golden/kit/expected/operators.safetensors";
+    Error err = {0};
+    Safetensors *truth = safetensors_open(expected, &err);
+    Safetensors *given = safetensors_open("golden/kit/inputs/operators.safetensors", &err);
+    if (err.set) fail_msg("%s", err.message);
+    const StoredTensor *y = safetensors_find(truth, "linear/tokens/y"),
+                       *b = safetensors_find(given, "linear/tokens/b");
+    assert_true(y && b && y->dtype == DTYPE_F64);
+    size_t n = (size_t)stored_numel(y), m = (size_t)stored_numel(b);
+    double *without = malloc(n * sizeof *without), *bias = malloc(m * sizeof *bias);
+    assert_int_equal(stored_to_double(y, without, &err), 0);
+    assert_int_equal(stored_to_double(b, bias, &err), 0);
+    for (size_t i = 0; i < n; i++) without[i] -= bias[i % m];
+    StoredTensor mine = *y;
+    mine.data = without;
+    write_file("@/mine.safetensors", &mine, 1);
+    Result r = RUN("compare", expected, "@/mine.safetensors", "--kit", "golden/kit", "--only",
+                   "^linear/tokens/y$");
+    assert_int_equal(r.code, 1);
+    assert_holds(r.out, "allowed: float64: 1e-12 of the largest (1 tensor)\n"); /* an operator's */
+    assert_holds(r.out, "hint: recomputed: mine is what comes out without the bias");
+    safetensors_close(truth);
+    safetensors_close(given);
+    free(without);
+    free(bias);
+}
+
 static void wrong_usage(void **state) {
     (void)state;
     write_files();
@@ -410,6 +489,9 @@ int main(void) {
         TEST(the_whole_table),
         TEST(tolerances_from_the_command_line),
         TEST(tolerances_of_the_kit),
+        TEST(a_mistake_is_found_by_making_it),
+        TEST(only_a_trace_can_be_recomputed),
+        TEST(the_kits_own_cases_are_recomputed),
         TEST(wrong_usage),
         TEST(files_that_are_no_tensors),
         TEST(files_of_every_kind),

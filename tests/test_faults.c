@@ -18,6 +18,7 @@
 #include "ref/pipeline.h"
 #include "ref/yardstick/yardstick.h"
 #include "weights/file.h"
+#include "ref/yardstick/kit.h"
 #include "weights/npy.h"
 
 static const char prompt[] = "A red circle \xff beside\ta    blue cafe\xcc\x81, 1234567890, "
@@ -526,6 +527,21 @@ static void comparing(const char *what, Error *err, uint64_t *digest) {
     llmdiff_report_free(report);
 }
 
+static void trace_as_kit(const char *what, Error *err, uint64_t *digest) {
+    (void)what;
+    Kit *kit = kit_of_trace(scratch("in/ours.safetensors"), "golden/micro", err);
+    if (!kit) return;
+    char *parameters = cJSON_PrintUnformatted(kit->json);
+    if (parameters)
+        mix_text(digest, parameters);
+    else
+        fail(err, "out of memory");
+    free(parameters);
+    for (size_t i = 0; i < kit->group->cases->outputs; i++)
+        mix_text(digest, kit->group->cases->output[i].stored);
+    kit_close(kit);
+}
+
 /* ---- the files it left --------------------------------------------------------------------------- */
 
 typedef struct Listing {
@@ -906,7 +922,9 @@ static int write_ours(Error *err) {
                                {"f8", DTYPE_F64, 3, {2, 3, 4}, f8, sizeof f8}};
     write_text(scratch("in/map.json"), "{\"f4\": \"ours\", \"unet/*/f8\": \"f8*\", "
                                        "\"unet/0/f8\": \"f8\"}");
-    return safetensors_write(scratch("in/ours.safetensors"), t, 2, words, err);
+    static const char *const how[] = {"prompt",         "a", "steps", "3", "settings",
+                                      "{\"a1\": null}", NULL};
+    return safetensors_write(scratch("in/ours.safetensors"), t, 2, how, err);
 }
 
 /* ---- the kit -------------------------------------------------------------------------------------- */
@@ -1090,6 +1108,7 @@ int main(void) {
         {"drawing over a picture", retouching, NULL},
         {"writing files", outputs, NULL},
         {"reading files", inputs, NULL},
+        {"a trace as a kit", trace_as_kit, NULL},
         {"comparing npy", comparing, NULL},
         {"comparing npz", comparing, "golden/data/files/stored.npz"},
         {"comparing deflated npz", comparing, "golden/data/files/deflated.npz"},

@@ -1,5 +1,5 @@
 /* llmdiff compare: two files -> a Report. See yardstick.h. */
-#include "ref/yardstick/kit.h"
+#include "ref/yardstick/compare.h"
 
 #include <math.h>
 #include <regex.h>
@@ -10,7 +10,8 @@
 typedef struct Work {
     const CompareRequest *q;
     TensorFile *ref, *mine;
-    Kit *kit; /* or NULL */
+    Kit *kit;              /* or NULL */
+    const KitGroup *group; /* its group that says what is allowed */
     regex_t only;
     bool has_only;
     int64_t done, of; /* elements of the reference */
@@ -97,8 +98,8 @@ static int choose_tolerance(const Work *w, const Row *row, const double *ref, To
         *t = by_request(w->q);
         return 0;
     }
-    const KitOutput *known = w->kit ? kit_find_output(w->kit, row->ref.name) : NULL;
-    if (known) return kit_tolerance(known, KIT_PICTURE, KIT_FREE, dtype, largest, t, err);
+    const KitOutput *known = compare_output(w->group, row->ref.name, NULL);
+    if (known) return kit_tolerance(known, w->group->kind, KIT_FREE, dtype, largest, t, err);
     int status = dtype == DTYPE_F32 ? yardstick_of(w, row->ref.name, &own, err) : 1;
     if (status) return status < 0 ? -1 : 0;
     t->relative = 2 * own;
@@ -178,34 +179,13 @@ static int add_extra(Work *w, Error *err) {
 
 /* ---- hints ---------------------------------------------------------------------------------------- */
 
-/* Other names explain everything that is missing. */
-static int hint_at_names(Report *r, Error *err) {
-    if (r->counts[ROW_MISSING] < 1 || r->counts[ROW_EXTRA] < 1 || r->hints == HINTS_MAX ||
-        r->counts[ROW_MISSING] + r->counts[ROW_EXTRA] < r->rows)
-        return 0;
-    r->hint[r->hints] = strdup("not one name is in both files: --map FILE translates them");
-    if (!r->hint[r->hints]) return fail(err, "out of memory");
-    r->hints++;
-    return 0;
-}
-
-/* What the first divergence looks like: its tensors are read once more. */
-static int look_for_hints(Work *w, Error *err) {
+static int look_for_hints(const Work *w, Error *err) {
     Report *r = w->report;
     if (r->first == r->rows) return 0;
-    const Row *row = &r->row[r->first];
-    size_t i = tensor_file_find(w->ref, row->name);
-    HintQuestion q = {
-        .row = row, .ref_file = w->ref, .mine_file = w->mine, .name_in_file = row->name};
-    double *ref = tensor_file_load(w->ref, i, err), *mine = NULL;
-    if (ref && row->verdict <= ROW_NONFINITE)
-        mine = tensor_file_load(w->mine, counterpart(w, i), err);
-    q.ref = ref;
-    q.mine = mine;
-    if (!err->set) hints_from_tensors(r, &q, err);
-    free(ref);
-    free(mine);
-    return err->set ? -1 : hint_at_names(r, err);
+    ComparePair p = {.request = w->q, .kit = w->kit, .ref = w->ref, .mine = w->mine};
+    p.ref_at = tensor_file_find(w->ref, r->row[r->first].name);
+    p.mine_at = counterpart(w, p.ref_at);
+    return compare_hints(r, &p, err);
 }
 
 /* ---- the files ----------------------------------------------------------------------------------- */
@@ -217,6 +197,7 @@ static int open_files(Work *w, Error *err) {
     if (w->ref) w->mine = tensor_file_open(q->mine, map, err);
     name_map_free(map);
     if (w->mine && q->kit) w->kit = kit_open(q->kit, err);
+    if (w->kit) w->group = compare_group(w->kit, q->reference);
     if (err->set) return -1;
     if (q->only) {
         if (compare_check_only(q->only, err)) return -1;

@@ -26,16 +26,6 @@ const KitPack *kit_pack(const Kit *kit, const char *name) {
     return NULL;
 }
 
-const KitOutput *kit_find_output(const Kit *kit, const char *name) {
-    const KitGroup *picture = NULL;
-    for (size_t g = 0; g < kit->groups && !picture; g++)
-        if (kit->group[g].kind == KIT_PICTURE) picture = &kit->group[g];
-    for (size_t o = 0; picture && o < picture->cases[0].outputs; o++)
-        if (strcmp(picture->cases[0].output[o].name, name) == 0)
-            return &picture->cases[0].output[o];
-    return NULL;
-}
-
 /* ---- the files ------------------------------------------------------------------------------------ */
 
 static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {

@@ -69,7 +69,7 @@ typedef struct KitGroup {
 
 typedef struct KitPack {
     const char *name, *path; /* path: relative to the kit */
-    const char *sha256;
+    const char *sha256;      /* NULL: any will do */
 } KitPack;
 
 typedef struct Kit {
@@ -84,12 +84,13 @@ typedef struct Kit {
 /* NULL with a message, which begins with the file and names every field that is missing or wrong. */
 Kit *kit_open(const char *dir, Error *err);
 void kit_close(Kit *kit); /* NULL is fine */
+/* trace_kit.c: a kit of one case, the run of the pack `model` that made the trace. Its parameters are
+ * the trace's metadata; there are no yardsticks, and the pack's hash is not checked. */
+Kit *kit_of_trace(const char *trace, const char *model, Error *err);
 
 bool kit_is_walk(KitKind kind);
 const char *kit_mode_name(KitMode mode);                   /* "forced", "free" */
 const KitPack *kit_pack(const Kit *kit, const char *name); /* NULL: none */
-/* The output of that name in a trace, of the first group of kind picture; NULL: none. */
-const KitOutput *kit_find_output(const Kit *kit, const char *name);
 
 /* What a port may be off by where the truth's largest magnitude is `largest` and its tensor is stored
  * as `dtype`. -1 with a message if the kit has no yardstick for that type. */

@@ -99,9 +99,11 @@ static bool compute(void *self, Context *ctx, const OperatorCall *c, Tensor *y) 
     return false;
 }
 
-/* Nothing after the tensor is of interest, nor anything where the mistake couldn't be made. */
+/* Nothing after the tensor is of interest, nor anything where the mistake couldn't be made. The first
+ * run alone may be more than can be afforded: a pack of full size. */
 static bool enough(void *self) {
     Work *w = self;
+    if (w->cost > WORK_MAX) return true;
     bool missed =
         w->trying.mistake && w->trying.call != ALL_CALLS && w->number > w->trying.call && !w->made;
     return missed || (w->target != SIZE_MAX && w->out->count > w->target);

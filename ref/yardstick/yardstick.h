@@ -4,8 +4,8 @@
  *     tensor_file.c, name_map.c   safetensors, npz and npy behind one face, under our names
  *     measure.c                   two tensors -> the numbers of a Row
  *     hints.c                     what the difference looks like
- *     compare.c                   two files -> a Report
- *     kit.c                       the kit's manifest
+ *     compare.c, compare_hints.c  two files -> a Report
+ *     kit.c, trace_kit.c          the kit's manifest; a trace as a kit
  *     run_operators.c, run_modules.c, run_walks.c   our own outputs for the kit
  *     verify.c                    a port's outputs, or ours -> a Report
  *     recompute.c                 a stage done again with a known mistake
@@ -153,6 +153,7 @@ typedef struct CompareRequest {
     const char *reference, *mine, *map_file; /* paths; no map: NULL */
     const char *only;  /* POSIX extended regular expression of names; or NULL */
     const char *kit;   /* a directory: its tolerances where it knows the name; or NULL */
+    const char *model; /* the pack that `reference`, a trace, was made with: for hints; or NULL */
     double rtol, atol; /* negative: not given */
     /* Elements of the reference looked at so far; other than 0 cancels. May be NULL. */
     int (*progress)(void *user, int64_t done, int64_t of);
