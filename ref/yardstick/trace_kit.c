@@ -39,8 +39,9 @@ static cJSON *parameters_of(const Safetensors *trace, Error *err) {
     cJSON *all = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof known / sizeof known[0] && !err->set; i++) {
         const char *text = safetensors_metadata(trace, known[i].metadata);
-        cJSON *item = !text ? NULL : known[i].number ? cJSON_Parse(text) : cJSON_CreateString(text);
-        if (item) put_in(all, known[i].parameter, item, err);
+        if (!text) continue;
+        cJSON *item = known[i].number ? parsed(text, err) : cJSON_CreateString(text);
+        if (item || !known[i].number) put_in(all, known[i].parameter, item, err);
     }
     const char *settings = safetensors_metadata(trace, "settings");
     cJSON *item = settings ? parsed(settings, err) : NULL;
