@@ -125,7 +125,7 @@ static double ratio(double a, double b, double none) { return a == 0 && b == 0 ?
 
 static double cosine_of(Sums s) {
     if (s.ref == 0 || s.mine == 0) return s.ref == s.mine ? 1 : 0;
-    double c = s.product / (sqrt(s.ref) * sqrt(s.mine));
+    double c = s.product / sqrt(s.ref * s.mine); /* for equal tensors exactly 1 */
     return fmax(-1, fmin(1, c));
 }
 
