@@ -297,6 +297,7 @@ static void a_prompt_longer_than_the_positions(void **state) {
 static void settings_that_the_models_do_not_have(void **state) {
     (void)state;
     refused_by(DRAW("--set", "blocks=[0,7]"), "blocks: [0, 7] goes past the LLM's last block, 2");
+    refused_by(DRAW("--set", "blocks=[0,3]"), "blocks: [0, 3] goes past the LLM's last block, 2");
     refused_by_holding(DRAW("--set", "layers=[\"mid\"]"),
                        "layers: the U-Net has no cross-attention \"mid\"; its first is "
                        "\"down_blocks.0.attentions.0.transformer_blocks.0.attn2\"");

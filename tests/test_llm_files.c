@@ -190,6 +190,13 @@ static void defaults_are_the_classes(void **state) {
     assert_int_equal(llm->window, 0);
     llm_free(llm);
 
+    EditedModel e = edited_model("golden/data/llama_plain", NULL, "rms_norm_eps", NULL);
+    llm = llm_load(e.dir, &err);
+    assert_non_null(llm);
+    assert_true(llm->norm_eps == 1e-6);
+    llm_free(llm);
+    edited_model_remove(&e);
+
     llm = load_edited("mistral_window", "\"sliding_window\": 5,", "", &err);
     assert_non_null(llm);
     assert_int_equal(llm->window, 4096);
@@ -217,6 +224,25 @@ static void defaults_are_the_classes(void **state) {
         "\"layer_types\": [\"sliding_attention\", \"sliding_attention\"], \"hidden_act\"", &err);
     assert_non_null(llm);
     llm_free(llm);
+}
+
+/* PhiConfig's, which are Phi-1.5's but for the number of key heads. */
+static void defaults_of_phi(void **state) {
+    (void)state;
+    static const char *const keys[] = {"rope_parameters", "layer_norm_eps", "hidden_act",
+                                       "num_key_value_heads", "max_position_embeddings"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        Error err = {0};
+        EditedModel e = edited_model("golden/micro/llm", NULL, keys[i], NULL);
+        Llm *llm = llm_load(e.dir, &err);
+        if (!llm) fail_msg("%s: %s", keys[i], err.message);
+        assert_int_equal(llm->rotary, llm->head_dim / 2);
+        assert_true(llm->rope_theta == 10000 && llm->norm_eps == 1e-5 && !llm->gelu_erf);
+        assert_int_equal(llm->kv_heads, llm->heads);
+        assert_int_equal(llm->max_positions, i == 4 ? 2048 : 128);
+        llm_free(llm);
+        edited_model_remove(&e);
+    }
 }
 
 /* A fresh adapter between a llama and micro's U-Net: written, loaded, and as many numbers as the
@@ -265,6 +291,7 @@ int main(void) {
         cmocka_unit_test(what_the_classes_do_not_have),
         cmocka_unit_test(tensors_that_do_not_fit),
         cmocka_unit_test(defaults_are_the_classes),
+        cmocka_unit_test(defaults_of_phi),
         cmocka_unit_test(an_adapter_for_a_llama),
     };
     return cmocka_run_group_tests_name("llm files", tests, scratch_make, scratch_remove);

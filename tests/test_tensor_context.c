@@ -54,6 +54,23 @@ static void test_arena_keeps_across_blocks(void **state) {
     arena_free(&a);
 }
 
+/* A release empties every block behind the mark, so that the same allocations find the same places. */
+static void test_arena_releases_all_blocks(void **state) {
+    (void)state;
+    enum { BLOCKS = 5 };
+    Arena a = {0};
+    const size_t big = (size_t)20 << 20; /* more than half of any block but the last */
+    arena_alloc(&a, 64);
+    ArenaMark mark = arena_mark(&a);
+    void *first[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) first[i] = arena_alloc(&a, big);
+    for (int run = 0; run < 2; run++) {
+        arena_release(&a, mark);
+        for (int i = 0; i < BLOCKS; i++) assert_ptr_equal(arena_alloc(&a, big), first[i]);
+    }
+    arena_free(&a);
+}
+
 static void test_arena_keeps_overlapping(void **state) {
     (void)state;
     Arena a = {0};
@@ -459,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_arena_release_reuses),
         cmocka_unit_test(test_arena_release_to_empty),
         cmocka_unit_test(test_arena_keeps_across_blocks),
+        cmocka_unit_test(test_arena_releases_all_blocks),
         cmocka_unit_test(test_arena_keeps_overlapping),
         cmocka_unit_test(test_arena_peak),
         cmocka_unit_test(test_arena_refuses_overflow),

@@ -80,6 +80,8 @@ static void test_parallel_threads(void **state) {
     assert_int_equal(parallel_threads(&ctx, 100), 3);
     assert_int_equal(parallel_threads(&ctx, 2), 2);
     assert_int_equal(parallel_threads(&ctx, 0), 1);
+    ctx.threads = 1;
+    assert_int_equal(parallel_threads(&ctx, 100), 1);
     ctx.threads = 0;
     assert_true(parallel_threads(&ctx, 100) >= 1);
     assert_int_equal(parallel_threads(&ctx, 1), 1);
@@ -322,6 +324,28 @@ static void test_layouts_are_inverse(void **state) {
     context_free(&ctx);
 }
 
+/* Norms around the mean don't see what is added to all of it, not in one bit: here every sum is a
+ * whole number below 2^53 and every count a power of two. A variance that is the difference of two
+ * sums of squares would have lost it. */
+static void test_norms_around_the_mean(void **state) {
+    (void)state;
+    enum { ROWS = 16, C = 8 };
+    Context ctx = {.threads = 2};
+    Parameter w = PARAMETER(1, C), b = PARAMETER(2, C);
+    Tensor x = TENSOR_NEW(&ctx, 1, ROWS, C), far = TENSOR_NEW(&ctx, 1, ROWS, C);
+    for (int64_t i = 0; i < ROWS * C; i++) {
+        x.data[i] = (real)(i * i % 17 - 8);
+        far.data[i] = x.data[i] + (real)(1 << 20);
+    }
+    assert_same_bytes(layer_norm(&ctx, far, &w.w, &b.w, 1e-5),
+                      layer_norm(&ctx, x, &w.w, &b.w, 1e-5));
+    assert_same_bytes(group_norm(&ctx, far, &w.w, &b.w, 2, 1e-5),
+                      group_norm(&ctx, x, &w.w, &b.w, 2, 1e-5));
+    free(w.memory);
+    free(b.memory);
+    context_free(&ctx);
+}
+
 /* Linear scaling: every third row at factor 3 stands where all rows stand at factor 1, to the
  * rounding of w / 3 * 3. */
 static void test_rope_factor(void **state) {
@@ -371,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_softmax_of_nan_is_nan),
         cmocka_unit_test(test_activations_at_the_ends),
         cmocka_unit_test(test_layouts_are_inverse),
+        cmocka_unit_test(test_norms_around_the_mean),
         cmocka_unit_test(test_rope_offset),
         cmocka_unit_test(test_rope_factor),
     };

@@ -1,6 +1,8 @@
 /* Ids and texts against the upstream tokenizers (golden/export_tokenizer.py). What is wrong with
  * tokenizer files is in test_tokenizer_files.c. */
 #include "tests/tokenizer_rows.h"
+#include "tokenizer/open.h"
+#include "tokenizer/pretokenize.h"
 #include "tokenizer/unicode.h"
 
 #include <time.h>
@@ -324,6 +326,63 @@ static void layouts_have_the_same_pieces(void **state) {
     tokenizer_close(b);
 }
 
+/* What the pattern of openai/gpt-2 finds, by Python's regex package: not all of it shows in ids, as few
+ * vocabularies have pieces that begin with a tab. */
+static void words(void **state) {
+    (void)state;
+    static const char *const c[] = {
+        "\t|word",         "\t|\t|word", " | word", " |\t|word", "\t| word", "\n\n | x",   "a| \t",
+        "it|'s| '|S| '|s", "12| 34|a",   "!|\t|!",  "'ll|'ve",   " '|s",     "\xC2\xA0|x", "  ",
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char text[64], cut[64];
+        size_t length = 0, n = 0;
+        for (const char *p = c[i]; *p; p++)
+            if (*p != '|') text[length++] = *p;
+        for (size_t at = 0, word; at < length; at += word) {
+            word = gpt2_word(text + at, length - at);
+            if (at) cut[n++] = '|';
+            memcpy(cut + n, text + at, word);
+            n += word;
+        }
+        cut[n] = '\0';
+        assert_string_equal(cut, c[i]);
+    }
+}
+
+/* The decoder ByteLevel of tokenizers 0.23: a piece that has other characters than the byte alphabet's
+ * stands for itself, all of it. */
+static void pieces_that_are_not_all_bytes(void **state) {
+    (void)state;
+    Tokenizer *t = open_or_fail(DATA "own");
+    static const char *const c[][2] = {
+        {"Ġa", " a"}, {"Ġa x", "Ġa x"}, {"Ġé€", "Ġé€"}, {"aĠ b", "aĠ b"}, {"ĠĠłĀz z", "ĠĠłĀz z"}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char out[64];
+        size_t n = letters_bytes(&t->letters, c[i][0], out);
+        assert_int_equal(n, strlen(c[i][1]));
+        assert_memory_equal(out, c[i][1], n);
+    }
+    tokenizer_close(t);
+}
+
+/* A piece is found by all of its text, wherever the hash puts it: no beginning of another one is it. */
+static void beginnings_are_no_pieces(void **state) {
+    (void)state;
+    enum { LONGEST = 600 };
+    Pieces p = {0};
+    Error err = {0};
+    char text[LONGEST + 1];
+    for (int n = 2; n <= LONGEST; n += 2) {
+        memset(text, 'a', (size_t)n);
+        text[n] = '\0';
+        assert_int_equal(pieces_add(&p, text, n, true, "f", &err), 0);
+    }
+    for (int n = 1; n <= LONGEST; n++)
+        assert_int_equal(pieces_find(&p, text, (size_t)n), n % 2 ? -1 : n);
+    pieces_free(&p);
+}
+
 /* ---- Characters ----------------------------------------------------------------------------------- */
 
 /* All code points, as upstream's pattern and its \w see them. What upstream does not know (class 8)
@@ -456,6 +515,9 @@ int main(void) {
         cmocka_unit_test(decode_refuses_unknown_ids),
         cmocka_unit_test(pieces),
         cmocka_unit_test(layouts_have_the_same_pieces),
+        cmocka_unit_test(words),
+        cmocka_unit_test(pieces_that_are_not_all_bytes),
+        cmocka_unit_test(beginnings_are_no_pieces),
         cmocka_unit_test(classes_of_all_characters),
         cmocka_unit_test(utf8_there_and_back),
         cmocka_unit_test(broken_utf8_becomes_replacement_characters),

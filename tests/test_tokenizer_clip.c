@@ -1,5 +1,6 @@
 /* CLIP's tokenizer: ids and texts against upstream (golden/export_tokenizer_clip.py). */
 #include "tests/tokenizer_rows.h"
+#include "tokenizer/clip.h"
 #include "tokenizer/unicode.h"
 
 #include <time.h>
@@ -350,6 +351,25 @@ static void marks_move_as_upstream(void **state) {
     golden_close(g);
 }
 
+/* Sequence([NFC, Replace(Regex(\\s+), " "), Lowercase]) of tokenizers 0.23. */
+static void normalized_texts(void **state) {
+    (void)state;
+    static const char *const c[][2] = {{"a \t b", "a b"},
+                                       {" A\n\nB ", " a b "},
+                                       {"\xC2\xA0\xE2\x80\x83", " "},
+                                       {"e\xCC\x81  E\xCC\x81", "é é"},
+                                       {"", ""}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        Error err = {0};
+        size_t n;
+        char *got = clip_normalize(c[i][0], strlen(c[i][0]), &n, &err);
+        assert_non_null(got);
+        assert_string_equal(got, c[i][1]);
+        assert_int_equal(n, strlen(c[i][1]));
+        free(got);
+    }
+}
+
 static void nfc_of_parts(void **state) {
     (void)state;
     static const char *const c[][2] = {
@@ -524,6 +544,7 @@ int main(void) {
         cmocka_unit_test(lower_case_of_all_characters),
         cmocka_unit_test(marks_move_as_upstream),
         cmocka_unit_test(nfc_of_parts),
+        cmocka_unit_test(normalized_texts),
         cmocka_unit_test(layouts_agree),
         cmocka_unit_test(empty_text),
         cmocka_unit_test(time_of_long_words),

@@ -327,6 +327,10 @@ static const Case cases[] = {
      "{\"added_tokens_decoder\": {\"258\": {\"content\": \"<e>\", \"special\": true}, "
      "\"259\": {\"content\": \"ab\\t\", \"rstrip\": true}}, ",
      NULL, "<e>ab\t  \n ab", "258 259 256", 258},
+    {"special tokens are not normalized unless they say so", CONFIG2, "{",
+     "{\"added_tokens_decoder\": {\"258\": {\"content\": \"<e>\", \"special\": true}, "
+     "\"259\": {\"content\": \"a<\"}}, ",
+     NULL, "a<e>ba<b", "97 258 98 259 98", 258},
     {"a special token that is new", CONFIG2, "{", "{\"pad_token\": \"<pad>\", ", NULL, "<pad>",
      "260", 258},
     {"additional special tokens", MAP2, "{", "{\"additional_special_tokens\": [\"ab\", \"<y>\"], ",

@@ -488,6 +488,10 @@ static const ModelCase models[] = {
     {.name = "cut in a tag",
      .tail = RAW("\x80"),
      .message = M "byte 4537: expected a whole number, found the end of its message"},
+    {.name = "no pad token: -1, in ten bytes",
+     .trainer = RAW("\xD8\x02\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01"),
+     .text = "abc",
+     .ids = "259 265"},
     {.name = "legacy a number",
      .config = "{\"legacy\": 1}",
      .message = "@/tokenizer_config.json: legacy: expected true or false, found 1"},
@@ -708,6 +712,27 @@ static void normalized_added_token(void **state) {
     temp_free(&temp);
 }
 
+/* An added token of one character is not the model's piece for that character inside a word: that falls
+ * back to its bytes, as in tokenizers 0.23. */
+static void added_character_in_a_word(void **state) {
+    (void)state;
+    Temp temp = temp_new();
+    Error err = {0};
+    size_t size;
+    char *whole = file_read(DATA "spm_mistral/tokenizer.json", &size, &err);
+    assert_non_null(whole);
+    char *edited = replaced(whole, "\"added_tokens\": [",
+                            "\"added_tokens\": [{\"id\": 1000, \"content\": \"☃\", "
+                            "\"normalized\": false, \"single_word\": true}, ");
+    temp_write(&temp, "tokenizer.json", edited, strlen(edited));
+    Tokenizer *t = open_or_fail(temp.dir);
+    check_ids_text(t, "a☃a ☃", "259 229 155 134 799 797 1000");
+    free(edited);
+    free(whole);
+    tokenizer_close(t);
+    temp_free(&temp);
+}
+
 /* tokenizer.json goes before tokenizer.model, as upstream. */
 static void both_layouts(void **state) {
     (void)state;
@@ -752,6 +777,7 @@ int main(void) {
         cmocka_unit_test(piece_too_long),
         cmocka_unit_test(damaged_model),
         cmocka_unit_test(normalized_added_token),
+        cmocka_unit_test(added_character_in_a_word),
         cmocka_unit_test(both_layouts),
         cmocka_unit_test(layouts_have_the_same_pieces),
     };

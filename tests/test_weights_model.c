@@ -2,6 +2,8 @@
 #include "tests/scratch.h"
 #include "weights/model_dir.h"
 
+#include <math.h>
+
 #define SHARDED "golden/data/files/sharded"
 
 /* A model directory of its own for each call, with that config and, unless NULL, these tensors. */
@@ -243,12 +245,15 @@ static void refuses_broken_config(void **state) {
     (void)state;
     static const struct {
         const char *text, *message;
-    } bad[] = {{"", "not JSON (at byte 0 of 0)"},
-               {"{\"a\": }", "not JSON (at byte 6 of 7)"},
-               {"{} x", "not JSON (at byte 3 of 4)"},
-               {"3", "expected a JSON object { }"},
-               {"{\"a\": 1, \"a\": 2}", "\"a\" is there twice"},
-               {"{\"a\\u0000b\": 1}", "holds a NUL character"}};
+    } bad[] = {
+        {"", "not JSON (at byte 0 of 0)"},
+        {"{\"a\": }", "not JSON (at byte 6 of 7)"},
+        {"{} x", "not JSON (at byte 3 of 4)"},
+        {"3", "expected a JSON object { }"},
+        {"{\"a\": 1, \"a\": 2}", "\"a\" is there twice"},
+        {"{\"c\": 1, \"b\": 2, \"d\": 3, \"a\": 4, \"b\": 5}", "\"b\" is there twice"},
+        {"{\"e\": 1, \"d\": 2, \"c\": 3, \"b\": 4, \"a\": 5, \"c\": 6}", "\"c\" is there twice"},
+        {"{\"a\\u0000b\": 1}", "holds a NUL character"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         Error err;
         assert_null(open_config(bad[i].text, &err));
@@ -282,6 +287,21 @@ static void reads_values(void **state) {
     assert_int_equal(v[3], 5);
     assert_false(model_failed(m));
     assert_int_equal(model_finish(m), 0);
+    model_close(m);
+}
+
+/* Python writes Infinity, which is no JSON; as a word in a text it stays one. */
+static void reads_infinity(void **state) {
+    (void)state;
+    Error err;
+    ModelDir *m = open_config("{\"s\": \"\\\" Infinity \\\\\", \"d\": -Infinity, "
+                              "\"t\": \"Infinity\"}",
+                              &err);
+    assert_non_null(m);
+    assert_string_equal(config_string(m, "s", "x"), "\" Infinity \\");
+    assert_string_equal(config_string(m, "t", "x"), "Infinity");
+    const cJSON *d = cJSON_GetObjectItemCaseSensitive(model_config(m), "d");
+    assert_true(cJSON_IsNumber(d) && isinf(d->valuedouble) && d->valuedouble < 0);
     model_close(m);
 }
 
@@ -414,6 +434,7 @@ int main(void) {
         cmocka_unit_test(refuses_a_file_and_an_index),
         cmocka_unit_test(refuses_broken_config),
         cmocka_unit_test(reads_values),
+        cmocka_unit_test(reads_infinity),
         cmocka_unit_test(refuses_values_of_another_type_or_range),
         cmocka_unit_test(a_refused_value_becomes_the_default),
         cmocka_unit_test(only_what_is_built_passes),

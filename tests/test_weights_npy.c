@@ -108,6 +108,48 @@ static void writes_as_numpy_does(void **state) {
     assert_memory_equal(ours, theirs, n);
 }
 
+/* Arrays without elements, whose headers have every length: the data begin at a multiple of 64 behind
+ * a newline, wherever the text ends. */
+static void pads_headers_of_every_length(void **state) {
+    (void)state;
+    int64_t dim[5] = {0, 1, 1, 1, 1};
+    size_t sizes = 0, before = 0;
+    for (int digits = 0; digits < 72; digits++) {
+        int64_t *last = &dim[1 + digits / 18];
+        *last = digits % 18 == 0 ? 1 : *last * 10;
+        Error err = {0};
+        assert_int_equal(npy_write(scratch("empty"), DTYPE_F32, 5, dim, NULL, &err), 0);
+        char bytes[512];
+        FILE *fp = fopen(scratch("empty"), "rb");
+        assert_non_null(fp);
+        size_t n = fread(bytes, 1, sizeof bytes, fp);
+        fclose(fp);
+        assert_int_equal(n % 64, 0);
+        assert_int_equal(bytes[n - 1], '\n');
+        assert_int_equal(10 + (unsigned char)bytes[8] + 256 * (unsigned char)bytes[9], n);
+        sizes += n != before;
+        before = n;
+    }
+    assert_int_equal(sizes, 2); /* the text went past a multiple of 64 */
+}
+
+/* A matrix by columns: [[0, 1, 2], [3, 4, 5]] lies as 0 3 1 4 2 5. */
+static void reads_a_matrix_by_columns(void **state) {
+    (void)state;
+    static const char header[] =
+        "\x93NUMPY\x01\x00\x3b\x00{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n";
+    static const double columns[] = {0, 3, 1, 4, 2, 5};
+    char bytes[sizeof header - 1 + sizeof columns];
+    assert_int_equal(sizeof header - 1, 10 + 0x3b);
+    memcpy(bytes, header, sizeof header - 1);
+    memcpy(bytes + sizeof header - 1, columns, sizeof columns);
+    write_bytes(scratch("columns"), bytes, sizeof bytes);
+    Npy a = read_good(scratch("columns"));
+    assert_true(a.ndim == 2 && a.dim[0] == 2 && a.dim[1] == 3);
+    for (int i = 0; i < 6; i++) assert_true(a.data[i] == i);
+    npy_free(&a);
+}
+
 /* ---- broken files -------------------------------------------------------------------------------- */
 
 typedef struct Broken {
@@ -217,6 +259,8 @@ int main(void) {
         cmocka_unit_test(refuses_other_types_by_name),
         cmocka_unit_test(reads_back_what_it_wrote),
         cmocka_unit_test(writes_as_numpy_does),
+        cmocka_unit_test(pads_headers_of_every_length),
+        cmocka_unit_test(reads_a_matrix_by_columns),
         cmocka_unit_test(refuses_bad_beginnings),
         cmocka_unit_test(refuses_every_cut),
     };

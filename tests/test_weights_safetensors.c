@@ -244,7 +244,31 @@ static void writer_refuses_what_could_not_be_read(void **state) {
     const char *const metadata[] = {"prompt", "\xff", NULL};
     assert_int_equal(safetensors_write(scratch("no"), &t, 1, metadata, &err), -1);
     assert_error(&err, "no: can't be written: metadata \"prompt\" is not valid UTF-8");
+    err = (Error){0};
+    const StoredTensor broken = {.name = "x\xc3(", .dtype = DTYPE_F32, .data = &v, .bytes = 4};
+    assert_int_equal(safetensors_write(scratch("no"), &broken, 1, NULL, &err), -1);
+    assert_error(&err, "no: can't be written: tensor name \"x\xc3(\" is not valid UTF-8");
     assert_int_equal(access(scratch("no"), F_OK), -1);
+}
+
+static void names_may_begin_with_any_character(void **state) {
+    (void)state;
+    float v = 1;
+    const StoredTensor t = {.name = "\xc3\xa9.x", .dtype = DTYPE_F32, .data = &v, .bytes = 4};
+    Error err = {0};
+    assert_int_equal(safetensors_write(scratch("e"), &t, 1, NULL, &err), 0);
+    Safetensors *s = open_good(scratch("e"));
+    find(s, "\xc3\xa9.x");
+    safetensors_close(s);
+}
+
+/* In JSON a backslash, escaped, and then the letters u0000: no NUL. */
+static void an_escaped_backslash_is_no_escape(void **state) {
+    (void)state;
+    write_raw_safetensors(scratch("slash"), "{\"__metadata__\":{\"k\":\"a\\\\u0000\"}}  ", 0);
+    Safetensors *s = open_good(scratch("slash"));
+    assert_string_equal(safetensors_metadata(s, "k"), "a\\u0000");
+    safetensors_close(s);
 }
 
 #define T(name, dtype, shape, offsets)                                                             \
@@ -306,6 +330,8 @@ static const Broken broken[] = {
     {"a dimension past 2^53", "{" T("a", "U8", "[9007199254740994]", "[0,2]") "}", 2,
      "f: tensor \"a\": shape holds something other than whole numbers"},
     {"a product past 2^63", "{" T("a", "F32", "[4294967296,4294967296]", "[0,0]") "}", 0,
+     "f: tensor \"a\": shape is too large for any file"},
+    {"a product of exactly 2^63", "{" T("a", "U8", "[9007199254740992,1024]", "[0,0]") "}", 0,
      "f: tensor \"a\": shape is too large for any file"},
     {"nine dimensions", "{" T("a", "U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]") "}", 1,
      "f: tensor \"a\": more than 8 dimensions"},
@@ -416,6 +442,8 @@ int main(void) {
         cmocka_unit_test(finds_among_thousands),
         cmocka_unit_test(the_data_give_the_order),
         cmocka_unit_test(writer_refuses_what_could_not_be_read),
+        cmocka_unit_test(names_may_begin_with_any_character),
+        cmocka_unit_test(an_escaped_backslash_is_no_escape),
         cmocka_unit_test(refuses_bad_lengths),
         cmocka_unit_test(refuses_what_is_not_a_file),
         cmocka_unit_test(refuses_every_cut),
