@@ -110,6 +110,10 @@ report:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double test-programs >/dev/null
 	@tests/report.sh $(BUILD:%$(VARIANT)=%f32) $(BUILD:%$(VARIANT)=%f64)
 
+# Faults put into our C, one at a time: does a test turn red? (tests/mutants/README.md)
+mutants:
+	tests/mutants/run
+
 # ---- what a newcomer runs ------------------------------------------------------------------------
 deps:
 	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
@@ -192,7 +196,7 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report test test-programs deps demo rounding golden kit verify-real both lib install uninstall \
+.PHONY: all report mutants test test-programs deps demo rounding golden kit verify-real both lib install uninstall \
         format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
