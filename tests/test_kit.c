@@ -420,6 +420,117 @@ static void absurd_headers(void **state) {
     assert_error_holds(JUDGE_ALL(), 3, "@/port/operators.safetensors");
 }
 
+/* ---- npz ------------------------------------------------------------------------------------------- */
+
+static uint32_t crc_of(const unsigned char *p, size_t n) {
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < n; i++) {
+        crc ^= p[i];
+        for (int b = 0; b < 8; b++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+    }
+    return ~crc;
+}
+
+static void put_le(FILE *f, uint32_t v, int bytes) {
+    for (int i = 0; i < bytes; i++) fputc((int)(v >> 8 * i & 255), f);
+}
+
+/* The fields that a local header and the directory's entry share, from "version needed" on. */
+static void put_entry(FILE *f, uint32_t crc, size_t size, size_t name) {
+    put_le(f, 20, 2);
+    put_le(f, 0, 2); /* flags */
+    put_le(f, 0, 2); /* stored */
+    put_le(f, 0, 4); /* time, date */
+    put_le(f, crc, 4);
+    put_le(f, (uint32_t)size, 4);
+    put_le(f, (uint32_t)size, 4);
+    put_le(f, (uint32_t)name, 2);
+    put_le(f, 0, 2); /* extra */
+}
+
+/* As numpy.savez writes it. */
+static void write_npz(const char *name, const Safetensors *s) {
+    enum { MOST = 400 };
+    static uint32_t crc[MOST], at[MOST];
+    static size_t size[MOST];
+    FILE *f = fopen(path(name), "wb");
+    const size_t n = safetensors_count(s);
+    assert_true(f && n <= MOST);
+    for (size_t i = 0; i < n; i++) {
+        const StoredTensor *t = safetensors_at(s, i);
+        char shape[128] = "", header[256];
+        for (int k = 0; k < t->ndim; k++)
+            snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%lld, ",
+                     (long long)t->dim[k]);
+        const int used = snprintf(header, sizeof header,
+                                  "{'descr': '%s', 'fortran_order': False, 'shape': (%s)}",
+                                  t->dtype == DTYPE_F64   ? "<f8"
+                                  : t->dtype == DTYPE_F32 ? "<f4"
+                                  : t->dtype == DTYPE_U8  ? "|u1"
+                                                          : "<i8",
+                                  shape);
+        const size_t padded = ((size_t)used + 1 + 10 + 63) / 64 * 64 - 10;
+        size[i] = 10 + padded + t->bytes;
+        unsigned char *bytes = calloc(1, size[i]);
+        memcpy(bytes, "\x93NUMPY\1\0", 8);
+        bytes[8] = (unsigned char)padded;
+        bytes[9] = (unsigned char)(padded >> 8);
+        memset(bytes + 10, ' ', padded);
+        memcpy(bytes + 10, header, (size_t)used);
+        bytes[10 + padded - 1] = '\n';
+        memcpy(bytes + 10 + padded, t->data, t->bytes);
+        crc[i] = crc_of(bytes, size[i]);
+        at[i] = (uint32_t)ftell(f);
+        put_le(f, 0x04034b50, 4);
+        put_entry(f, crc[i], size[i], strlen(t->name) + 4);
+        fprintf(f, "%s.npy", t->name);
+        assert_int_equal(fwrite(bytes, 1, size[i], f), size[i]);
+        free(bytes);
+    }
+    const uint32_t directory = (uint32_t)ftell(f);
+    for (size_t i = 0; i < n; i++) {
+        const char *entry = safetensors_at(s, i)->name;
+        put_le(f, 0x02014b50, 4);
+        put_le(f, 20, 2);
+        put_entry(f, crc[i], size[i], strlen(entry) + 4);
+        put_le(f, 0, 2);
+        put_le(f, 0, 2);
+        put_le(f, 0, 2);
+        put_le(f, 0, 4);
+        put_le(f, at[i], 4);
+        fprintf(f, "%s.npy", entry);
+    }
+    const uint32_t end = (uint32_t)ftell(f);
+    put_le(f, 0x06054b50, 4);
+    put_le(f, 0, 4);
+    put_le(f, (uint32_t)n, 2);
+    put_le(f, (uint32_t)n, 2);
+    put_le(f, end - directory, 4);
+    put_le(f, directory, 4);
+    put_le(f, 0, 2);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void npz_is_as_good(void **state) {
+    (void)state;
+    Error err = {0};
+    Result before = JUDGE_ALL();
+    static const char *const files[] = {"operators", "modules", "picture.free"};
+    for (int i = 0; i < 3; i++) {
+        char plain[96], npz[96];
+        snprintf(plain, sizeof plain, "@/port/%s.safetensors", files[i]);
+        snprintf(npz, sizeof npz, "@/port/%s.npz", files[i]);
+        Safetensors *s = safetensors_open(path(plain), &err);
+        assert_non_null(s);
+        write_npz(npz, s);
+        safetensors_close(s);
+        assert_int_equal(unlink(path(plain)), 0);
+    }
+    Result after = JUDGE_ALL();
+    assert_ok(after);
+    assert_string_equal(after.out, before.out);
+}
+
 /* ---- a manifest that is wrong ------------------------------------------------------------------------ */
 
 /* The place in the manifest: "groups/0/cases/3/name". The last key's item is set, or removed. */
@@ -693,6 +804,7 @@ int main(void) {
         PORT(tolerance_by_stored_type),
         PORT(a_file_that_is_not_there),
         PORT(files_that_are_no_files),
+        PORT(npz_is_as_good),
         PORT(absurd_headers),
         TEST(other_versions_are_refused_by_name),
         TEST(every_wrong_field_is_named),
