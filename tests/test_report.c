@@ -225,6 +225,26 @@ static void assert_inside(const char *svg) {
         }
 }
 
+/* Names of bands don't overlap, in a font 6.8 wide; for names without entities. */
+static void assert_legible(const char *svg) {
+    double y_before[512], x_before[512], half_before[512];
+    int n = 0;
+    for (const char *p = svg; (p = strstr(p, "class=\"name m\""));) {
+        double x, y;
+        char text[64];
+        assert_int_equal(sscanf(p, "class=\"name m\" x=\"%lf\" y=\"%lf\">%63[^<]", &x, &y, text),
+                         3);
+        const double half = 3.4 * (double)strlen(text);
+        for (int i = 0; i < n; i++)
+            if (y == y_before[i] && fabs(x - x_before[i]) < half + half_before[i])
+                fail_msg("\"%s\" overlaps", text);
+        assert_true(n < 512);
+        x_before[n] = x, y_before[n] = y, half_before[n++] = half;
+        p++;
+    }
+    assert_true(n > 0);
+}
+
 static size_t count_of(const char *text, const char *what) {
     size_t n = 0;
     for (const char *p = text; (p = strstr(p, what)); p += strlen(what)) n++;
@@ -309,6 +329,7 @@ static void test_all_match(void **state) {
     assert_int_equal(count_of(w.svg, "class=\"ok\""), 91 + 1); /* and the legend's */
     assert_int_equal(count_of(w.svg, "class=\"allow\""), 91 + 1);
     /* The network's parts. */
+    assert_legible(w.svg);
     static const char *const part[] = {">llm, alg1<", ">adapter<", ">latents<", ">down<",
                                        ">unet/0<",    ">unet/1<",  ">vae<"};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) HAS(w.svg, part[i]);
@@ -519,6 +540,7 @@ static void test_ten_thousand(void **state) {
     HAS(w.svg, "class=\"half\"");
     HAS(w.svg, "median error");
     HAS(w.svg, ">1e-7<");
+    assert_legible(w.svg);
     HAS_NOT(w.svg, ">1e-1");
     HAS(w.svg, "First divergence: unet/21/uncond/down_blocks.21.");
     assert_int_equal(count_of(w.svg, "<g>"), 210);
@@ -526,6 +548,22 @@ static void test_ten_thousand(void **state) {
     assert_int_equal(count_of(w.html, "<tr class=\"fail\">"), 1 + 1699);
     HAS(w.html, "Of 10000 tensors the first 1700 that fail are listed; 8300 are left out");
     done(w);
+    /* Every row a band of its own, and its name as long as can be. */
+    begin();
+    for (int i = 0; i < ROWS_MOST; i++) {
+        char name[96];
+        int digits = snprintf(name, sizeof name, "%d", i);
+        memset(name + digits, '"', sizeof name - 1 - (size_t)digits);
+        name[sizeof name - 1] = '\0';
+        add_row(name, ROW_MISMATCH, 1e-3, 1e-6);
+    }
+    conclude();
+    done(write("all-parts"));
+    /* And as short. */
+    begin();
+    for (int i = 0; i < 1000; i++) add_row(i % 2 ? "/x" : "b", ROW_MATCH, 1e-7, 1e-6);
+    conclude();
+    done(write("short-parts"));
     /* All of them wrong. */
     begin();
     for (int i = 0; i < ROWS_MOST; i++) add_row("y", ROW_MISMATCH, 1e-3, 1e-6);
@@ -565,6 +603,7 @@ static void test_groups(void **state) {
     HAS(w.svg, ">operators<");
     HAS(w.svg, ">picture.forced<");
     HAS(w.svg, "First divergence: picture.free unet/0/sample");
+    assert_legible(w.svg);
     assert_int_equal(count_of(w.html, "<tbody>"), 3);
     assert_int_equal(count_of(w.html, "scope=\"rowgroup\""), 3);
     done(w);
