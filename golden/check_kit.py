@@ -63,7 +63,8 @@ def hashes(directory):
 
 def side_by_side(directory):
     code, text = run(sys.executable, HERE / "verify_real.py", "--llm", HERE / "micro" / "llm",
-                     "--sd", HERE / "micro", "-W", 16, "-H", 12, "--by-block", "--seeds", 8, "--work", directory)
+                     "--sd", HERE / "micro", "-W", 16, "-H", 12, "--by-block", "--seeds", 8,
+                     "--work", directory)
     assert code == 0, text
     print(f"verify_real.py: {text.count('match |')} runs beside upstream match")
 

@@ -21,7 +21,7 @@ import re
 
 import torch
 
-from common import HERE, Golden, generator
+from common import HERE, Golden
 from export_llm import some_ids
 from f64 import precision
 from hooks import Trace

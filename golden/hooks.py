@@ -20,13 +20,12 @@ This file needs torch, diffusers and safetensors, and no other file of this dire
 
 import functools
 import json
+import os
 import re
-import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from os import PathLike
 from unittest import mock
 
 import torch
@@ -89,7 +88,8 @@ class FileTrace(Trace):
             end += size
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
-        with open(path, "wb") as file:
+        unfinished = f"{path}.unfinished"
+        with open(unfinished, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for _, _, begin, size in self.values():
                 self.data.seek(begin)
@@ -97,6 +97,7 @@ class FileTrace(Trace):
                     piece = self.data.read(min(size, 1 << 24))
                     file.write(piece)
                     size -= len(piece)
+        os.replace(unfinished, path)
 
 
 TYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -346,7 +347,7 @@ def trace(pipe=None, *, llm=None, unet=None, vae=None, text_encoder=None, schedu
     of_pipe = lambda given, name: getattr(pipe, name, None) if given is None else given
     unet, vae = of_pipe(unet, "unet"), of_pipe(vae, "vae")
     text_encoder, scheduler = of_pipe(text_encoder, "text_encoder"), of_pipe(scheduler, "scheduler")
-    force = Reference(force) if isinstance(force, (str, PathLike)) else force
+    force = Reference(force) if isinstance(force, (str, os.PathLike)) else force
     see = FileTrace(force, only) if to else Trace(force, only)
     now = {"i": 0}
     with ExitStack() as stack:
