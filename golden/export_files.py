@@ -125,6 +125,10 @@ def npz_files():
     np.savez(FILES / "bfloat16.npz", x=np.zeros(2, "V2"))
     with zipfile.ZipFile(FILES / "text.npz", "w") as z:
         z.writestr(zipfile.ZipInfo("readme.txt"), "no array")
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }".ljust(4999) + "\n"
+    with zipfile.ZipFile(FILES / "long_header.npz", "w", zipfile.ZIP_DEFLATED) as z:
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(4)
+        z.writestr(zipfile.ZipInfo("x.npy"), array, zipfile.ZIP_DEFLATED)
     torch.save({"x": counting(3)}, FILES / "torch.pt")
 
 

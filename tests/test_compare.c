@@ -235,7 +235,7 @@ static void names_are_translated(void **state) {
     NameMap *map =
         map_of("{\"h.*.attn.*\": \"llm/attn.*/*\", \"h.*\": \"llm/x.*\", \"h.7.*\": \"never*\","
                " \"h.3\": \"exact\", \"*.end\": \"begin/*\", \"a*b*c\": \"*-*\","
-               " \"star\": \"plain\"}");
+               " \"star\": \"plain\", \"xy*y\": \"z*\"}");
     static const struct {
         const char *theirs, *ours;
     } known[] = {{"h.12.attn.q", "llm/attn.12/q"},
@@ -251,6 +251,8 @@ static void names_are_translated(void **state) {
                  {"ab", "ab"},
                  {"ac", "ac"},
                  {"star", "plain"},
+                 {"xyy", "z"},
+                 {"xy", "xy"}, /* the y is one of two that the pattern wants */
                  {"", ""}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         char ours[64];
@@ -263,6 +265,13 @@ static void names_are_translated(void **state) {
     Error err = {0};
     assert_int_equal(name_map_apply(map, "h.1234", small, sizeof small, &err), -1);
     assert_error(&err, "map.json: the name for \"h.1234\" has more than 5 bytes");
+    char room[12] = "___________";
+    err = (Error){0};
+    assert_int_equal(name_map_apply(map, "h.1234", room, 10, &err), -1);
+    assert_int_equal(room[10], '_');
+    err = (Error){0};
+    assert_int_equal(name_map_apply(map, "h.1234", room, 11, &err), 0);
+    assert_string_equal(room, "llm/x.1234");
     name_map_free(map);
 }
 

@@ -97,6 +97,8 @@ static void refuses_what_is_no_array(void **state) {
                                    "'<f8', '<i2', '<i4', '<i8', '|i1', '|u1', '|b1' are)"},
         {FILES "bfloat16.npz", FILES "bfloat16.npz: x.npy: type '|V2' is not supported: numpy has "
                                      "no bfloat16, which safetensors has"},
+        {FILES "long_header.npz",
+         FILES "long_header.npz: x.npy: a header of 5000 bytes is longer than any array's"},
         {FILES "text.npz",
          FILES "text.npz: readme.txt: not an npy file (it doesn't begin with \\x93NUMPY)"},
         {FILES "f4.npy", FILES "f4.npy: not a zip archive, or cut off (it has no end record)"},
@@ -205,6 +207,7 @@ typedef struct Patch {
 #define END '\5', '\6'
 #define END64 '\6', '\6'
 #define LOCATOR '\6', '\7'
+#define END64_SIZE 56
 
 static const Patch patches[] = {
     {"an end record with a longer comment", "two", END, 0, 20, BYTES("\1"),
@@ -263,6 +266,12 @@ static const Patch patches[] = {
      "f: an archive in several parts is not supported"},
     {"end records that disagree", "zip64", END64, 0, 32, BYTES("\7"),
      "f: its two end records disagree"},
+    {"another size of the directory in the end record", "zip64", END, 0, 12, BYTES("\1"),
+     "f: its two end records disagree"},
+    {"another place of the directory in the end record", "zip64", END, 0, 16, BYTES("\1"),
+     "f: its two end records disagree"},
+    {"bytes behind deflated data", "piped", RECORD, 0, 20, BYTES("\x8f"),
+     "f: \"f4.npy\": 4 bytes follow its deflated data"},
     {"absurdly many members", "zip64", END64, 0, 24,
      BYTES("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
      "f: its two end records disagree"},
@@ -292,6 +301,29 @@ static void is_refused(void **state) {
     free(bytes);
     assert_false(read_everything(scratch("f"), digest, sizeof digest, &err));
     assert_error(&err, p->message);
+}
+
+/* The end record's own numbers count only where they are not "see zip64". */
+static void zip64_takes_over(void **state) {
+    (void)state;
+    size_t size;
+    char *bytes = load("zip64", &size), digest[4096], good[4096];
+    const Patch end = {.what = "end", .a = 5, .b = 6}, end64 = {.what = "end64", .a = 6, .b = 6};
+    size_t at = find_signature(bytes, size, &end), full = find_signature(bytes, size, &end64);
+    Error err = {0};
+    write_bytes(scratch("f"), bytes, size);
+    assert_true(read_everything(scratch("f"), good, sizeof good, &err));
+    memset(bytes + at + 8, 0xff, 12);
+    write_bytes(scratch("f"), bytes, size);
+    assert_true(read_everything(scratch("f"), digest, sizeof digest, &err));
+    assert_string_equal(digest, good);
+    /* a locator that points to where no whole record fits any more */
+    memcpy(bytes + full + 16, "PK\6\6", 4);
+    bytes[full + END64_SIZE + 8] = (char)(bytes[full + END64_SIZE + 8] + 16);
+    write_bytes(scratch("f"), bytes, size);
+    assert_false(read_everything(scratch("f"), digest, sizeof digest, &err));
+    assert_error(&err, "f: its zip64 end record is not at 2488, where it should be");
+    free(bytes);
 }
 
 /* Both members under one name, and both with the same data. */
@@ -354,6 +386,7 @@ int main(void) {
         cmocka_unit_test(refuses_what_is_no_array),
         cmocka_unit_test(refuses_every_cut),
         cmocka_unit_test(no_changed_byte_changes_a_number),
+        cmocka_unit_test(zip64_takes_over),
         cmocka_unit_test(refuses_a_name_twice_and_shared_data),
         cmocka_unit_test(deflated_data_are_counted),
     };
