@@ -5,21 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
-    size_t used = 0;
-    out[0] = '\0';
-    for (int i = 0; i < ndim && used < size; i++)
-        used +=
-            (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)dim[i]);
-}
-
 static int check_shape(const Safetensors *file, const StoredTensor *t, int ndim, const int64_t *dim,
                        Error *err) {
     if (t->ndim == ndim && memcmp(t->dim, dim, (size_t)ndim * sizeof *dim) == 0) return 0;
-    char expected[128], found[192];
+    char expected[SHAPE_TEXT], found[SHAPE_TEXT];
     shape_text(expected, sizeof expected, ndim, dim);
     shape_text(found, sizeof found, t->ndim, t->dim);
-    return fail(err, "--force %s: tensor \"%s\": expected shape [%s], found [%s]",
+    return fail(err, "--force %s: tensor \"%s\": expected shape %s, found %s",
                 safetensors_path(file), t->name, expected, found);
 }
 

@@ -33,23 +33,15 @@ bool has_ending(const char *path, const char *extension) {
 
 /* ---- the first latents ------------------------------------------------------------------------------------- */
 
-static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
-    size_t used = 0;
-    out[0] = '\0';
-    for (int i = 0; i < ndim && used < size; i++)
-        used +=
-            (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)dim[i]);
-}
-
 static int check_shape(const char *where, int ndim, const int64_t *dim, const int64_t want[3],
                        Error *err) {
     const int64_t *last = ndim == 4 && dim[0] == 1 ? dim + 1 : dim;
     int count = last == dim ? ndim : 3;
     if (count == 3 && memcmp(last, want, 3 * sizeof *want) == 0) return 0;
-    char expected[96], found[192];
+    char expected[SHAPE_TEXT], found[SHAPE_TEXT];
     shape_text(expected, sizeof expected, 3, want);
     shape_text(found, sizeof found, ndim, dim);
-    return fail(err, "--init-latents %s: expected shape [%s] for this picture's size, found [%s]",
+    return fail(err, "--init-latents %s: expected shape %s for this picture's size, found %s",
                 where, expected, found);
 }
 

@@ -29,9 +29,9 @@ void info_text(Text *out, const char *key, const char *value) {
 }
 
 static void print_shape(Text *out, int ndim, const int64_t *dim) {
-    put(out, "[");
-    for (int i = 0; i < ndim; i++) put(out, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    put(out, "]\n");
+    char shape[SHAPE_TEXT];
+    shape_text(shape, sizeof shape, ndim, dim);
+    put(out, "%s\n", shape);
 }
 
 void info_tensor(Text *out, const StoredTensor *t) {

@@ -18,17 +18,11 @@ static void read_from_file(Context *ctx, const Safetensors *file, const char *na
     bool same = t->ndim == into.ndim;
     for (int i = 0; same && i < t->ndim; i++) same = t->dim[i] == into.dim[i];
     if (!same) {
-        char shape[2][96] = {"", ""};
-        for (int which = 0, used; which < 2; which++) {
-            const int64_t *dim = which ? t->dim : into.dim;
-            int ndim = which ? t->ndim : into.ndim;
-            used = 0;
-            for (int i = 0; i < ndim; i++)
-                used += snprintf(shape[which] + used, sizeof shape[which] - (size_t)used, "%s%lld",
-                                 i ? ", " : "", (long long)dim[i]);
-        }
-        fail(&ctx->error, "%s: tensor \"%s\": expected shape [%s], found [%s]", path, t->name,
-             shape[0], shape[1]);
+        char expected[SHAPE_TEXT], found[SHAPE_TEXT];
+        shape_text(expected, sizeof expected, into.ndim, into.dim);
+        shape_text(found, sizeof found, t->ndim, t->dim);
+        fail(&ctx->error, "%s: tensor \"%s\": expected shape %s, found %s", path, t->name, expected,
+             found);
         return;
     }
     int64_t n = tensor_numel(into);

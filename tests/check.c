@@ -38,13 +38,6 @@ double golden_limit(double largest, double yardstick, Station station, bool is_d
 
 /* ---- the comparison ---------------------------------------------------------------------------- */
 
-static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
-    size_t used = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < ndim && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%" PRId64, i ? ", " : "", dim[i]);
-    if (used < size) snprintf(out + used, size - used, "]");
-}
-
 static bool same_shape(const StoredTensor *t, int ndim, const int64_t *dim) {
     if (t->ndim == 0) return ndim == 0 || (ndim == 1 && dim[0] == 1); /* a Tensor has no scalars */
     if (t->ndim != ndim) return false;
@@ -92,7 +85,7 @@ Verdict golden_compare(const Golden *g, const char *name, const real *data, int 
     if (!t) return refused(v, "%s/%s: the golden has no such tensor", g->name, name);
     if (!data) return refused(v, "%s/%s: got an empty tensor", g->name, name);
     if (!same_shape(t, ndim, dim)) {
-        char want[128], have[128];
+        char want[SHAPE_TEXT], have[SHAPE_TEXT];
         shape_text(want, sizeof want, t->ndim, t->dim);
         shape_text(have, sizeof have, ndim, dim);
         return refused(v, "%s/%s: shape: expected %s, got %s", g->name, name, want, have);

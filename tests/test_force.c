@@ -1,8 +1,7 @@
 /* Forcing: a run that goes on from a file's values (llmdiff_request.force_file, Context.forcing). */
-#include "cli_run.h"
+#include "library_run.h"
 
 #include "ref/force.h"
-#include "ref/llmdiff.h"
 #include "ref/pipeline.h"
 
 #include <math.h>
@@ -29,10 +28,7 @@ static llmdiff_pack *open_pack(bool clip) {
         o.text_encoder = "golden/micro_clip/text_encoder";
         o.tokenizer = "golden/micro_clip/tokenizer";
     }
-    llmdiff_pack *pack;
-    llmdiff_error error;
-    if (llmdiff_open(&o, &pack, &error)) fail_msg("%s", error.message);
-    return pack;
+    return opened_pack(&o);
 }
 
 static llmdiff_request request(const Case *c) {
@@ -50,19 +46,6 @@ static llmdiff_request request(const Case *c) {
     r.vae_tiling = c->tiling;
     r.keep = everything;
     return r;
-}
-
-static llmdiff_result *draw(const llmdiff_pack *pack, const llmdiff_request *r) {
-    llmdiff_result *result;
-    llmdiff_error error;
-    if (llmdiff_generate(pack, r, &result, &error)) fail_msg("%s", error.message);
-    return result;
-}
-
-static size_t bytes_of(const llmdiff_tensor *t) {
-    size_t n = t->dtype == LLMDIFF_F32 ? 4 : 8;
-    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->dim[i];
-    return n;
 }
 
 static bool same(const llmdiff_tensor *a, const llmdiff_tensor *b) {

@@ -1,8 +1,6 @@
 /* The library as a program meets it, through ref/llmdiff.h: results, misuse, cancelling, threads, and
  * what `make install` leaves. */
-#include "cli_run.h"
-
-#include "ref/llmdiff.h"
+#include "library_run.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -11,10 +9,7 @@
 
 static llmdiff_pack *open_micro(llmdiff_use use) {
     llmdiff_options o = {.size = sizeof o, .model = MICRO, .use = use};
-    llmdiff_pack *pack;
-    llmdiff_error error;
-    if (llmdiff_open(&o, &pack, &error)) fail_msg("%s", error.message);
-    return pack;
+    return opened_pack(&o);
 }
 
 static llmdiff_request request(void) {
@@ -24,19 +19,6 @@ static llmdiff_request request(void) {
     r.steps = 2;
     r.threads = 1;
     return r;
-}
-
-static llmdiff_result *draw(const llmdiff_pack *pack, const llmdiff_request *r) {
-    llmdiff_result *result;
-    llmdiff_error error;
-    if (llmdiff_generate(pack, r, &result, &error)) fail_msg("%s", error.message);
-    return result;
-}
-
-static size_t bytes_of(const llmdiff_tensor *t) {
-    size_t n = t->dtype == LLMDIFF_F32 ? 4 : 8;
-    for (int i = 0; i < t->ndim; i++) n *= (size_t)t->dim[i];
-    return n;
 }
 
 static void assert_same_tensor(const llmdiff_tensor *a, const llmdiff_tensor *b) {

@@ -1,8 +1,6 @@
 /* Traces (llmdiff_request.trace_file, --trace): that they hold every activation, in order, as it was, and
  * that nothing else changes; the pack's hash in them; what is refused, and that nothing is left then. */
-#include "cli_run.h"
-
-#include "ref/llmdiff.h"
+#include "library_run.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -11,15 +9,8 @@
 
 static const char *const everything[] = {"*", NULL};
 
-static llmdiff_pack *open_pack(const llmdiff_options *o) {
-    llmdiff_pack *pack;
-    llmdiff_error error;
-    if (llmdiff_open(o, &pack, &error)) fail_msg("%s", error.message);
-    return pack;
-}
-
 static llmdiff_pack *open_micro(void) {
-    return open_pack(&(llmdiff_options){.size = sizeof(llmdiff_options), .model = MICRO});
+    return opened_pack(&(llmdiff_options){.size = sizeof(llmdiff_options), .model = MICRO});
 }
 
 static const llmdiff_options by_clip = {.size = sizeof(llmdiff_options),
@@ -36,13 +27,6 @@ static llmdiff_request request(void) {
     r.steps = 2;
     r.threads = 1;
     return r;
-}
-
-static llmdiff_result *draw(const llmdiff_pack *pack, const llmdiff_request *r) {
-    llmdiff_result *result;
-    llmdiff_error error;
-    if (llmdiff_generate(pack, r, &result, &error)) fail_msg("%s", error.message);
-    return result;
 }
 
 static Safetensors *opened(const char *name) {
@@ -92,7 +76,7 @@ static void it_holds_every_activation_in_order(void **state) {
     assert_ok(RUN("generate", "-m", MICRO, "-p", "x", "-o", "@/from.png", "--steps", "1", "--quiet",
                   "-W", "24", "-H", "18"));
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        llmdiff_pack *pack = kinds[i].clip ? open_pack(&by_clip) : open_micro();
+        llmdiff_pack *pack = kinds[i].clip ? opened_pack(&by_clip) : open_micro();
         llmdiff_request r = request();
         char from[256], trace[256];
         snprintf(from, sizeof from, "%s", path("@/from.png"));
@@ -469,7 +453,7 @@ static void shell(char *out, size_t size, const char *fmt, ...) {
 
 /* Traces an encoding or a picture of the pack; its metadata are the caller's to close. */
 static Safetensors *traced(const llmdiff_options *o) {
-    llmdiff_pack *pack = open_pack(o);
+    llmdiff_pack *pack = opened_pack(o);
     llmdiff_request r = request();
     llmdiff_result *result;
     llmdiff_error error;

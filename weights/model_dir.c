@@ -250,13 +250,6 @@ static const StoredTensor **find(const ModelDir *m, const char *name) {
     return m->tensors ? bsearch(&p, m->tensor, m->tensors, sizeof *m->tensor, by_name) : NULL;
 }
 
-static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
-    size_t used = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < ndim && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%" PRId64, i ? ", " : "", dim[i]);
-    if (used < size) snprintf(out + used, size - used, "]");
-}
-
 static bool has_shape(const StoredTensor *t, Shape shape) {
     if (t->ndim != shape.ndim) return false;
     for (int i = 0; i < shape.ndim; i++)
@@ -281,7 +274,7 @@ static const Weight *take(ModelDir *m, Shape shape, bool optional, const char *f
     Weight *w = &m->weight[at - m->tensor];
     w->name = t->name; /* known, even if it is not as it should be */
     if (!has_shape(t, shape)) {
-        char expected[128], found[256];
+        char expected[SHAPE_TEXT], found[SHAPE_TEXT];
         shape_text(expected, sizeof expected, shape.ndim, shape.dim);
         shape_text(found, sizeof found, t->ndim, t->dim);
         complain(&m->misshapen, "%s (config.json says %s, file has %s)", name, expected, found);

@@ -45,6 +45,10 @@ int stored_widen(const StoredTensor *t, double *out, Error *err);
 bool dtype_is_float(Dtype dtype);
 int64_t stored_numel(const StoredTensor *t);
 
+/* "[2, 3]", for messages; SHAPE_TEXT is room enough for any. */
+#define SHAPE_TEXT (2 + 22 * STORED_MAX_DIMS)
+void shape_text(char *out, size_t size, int ndim, const int64_t *dim);
+
 /* Writes all tensors to `path` by way of a temporary name and a rename, data in the given order.
  * metadata: key, value, key, value, ..., NULL; or NULL. 0, or -1 with a message and no file. */
 int safetensors_write(const char *path, const StoredTensor *tensors, size_t n,

@@ -1,7 +1,9 @@
 /* StoredTensor values as doubles, from every float type that files hold. See safetensors.h. */
 #include "weights/safetensors.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 bool dtype_is_float(Dtype dtype) { return dtype <= DTYPE_BF16; }
@@ -10,6 +12,13 @@ int64_t stored_numel(const StoredTensor *t) {
     int64_t n = 1;
     for (int i = 0; i < t->ndim; i++) n *= t->dim[i];
     return n;
+}
+
+void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < ndim && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%" PRId64, i ? ", " : "", dim[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
 }
 
 /* IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */

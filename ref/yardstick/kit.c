@@ -28,14 +28,6 @@ const KitPack *kit_pack(const Kit *kit, const char *name) {
 
 /* ---- the files ------------------------------------------------------------------------------------ */
 
-static void shape_text(char *out, size_t size, int ndim, const int64_t *dim) {
-    size_t used = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < ndim && used < size; i++)
-        used +=
-            (size_t)snprintf(out + used, size - used, "%s%lld", i ? ", " : "", (long long)dim[i]);
-    if (used < size) snprintf(out + used, size - used, "]");
-}
-
 static int find_inputs(const KitGroup *g, const KitCase *c, const char *path, Error *err) {
     char name[512];
     for (size_t i = 0; i < c->inputs; i++) {
@@ -56,7 +48,7 @@ static int find_output(const KitGroup *g, KitOutput *o, const char *path, Error 
     bool same = t->ndim == o->ndim;
     for (int i = 0; same && i < t->ndim; i++) same = t->dim[i] == o->dim[i];
     if (!same) {
-        char theirs[200], found[200];
+        char theirs[SHAPE_TEXT], found[SHAPE_TEXT];
         shape_text(theirs, sizeof theirs, o->ndim, o->dim);
         shape_text(found, sizeof found, t->ndim, t->dim);
         return fail(err, "%s: \"%s\": expected the manifest's shape %s, found %s", path, o->stored,
