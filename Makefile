@@ -15,6 +15,7 @@ PREFIX ?= /usr/local
 CC     ?= cc
 OBJCOPY ?= objcopy
 JOBS   ?= $(shell nproc)
+PYTHON ?= $(firstword $(wildcard /opt/golden-venv/bin/python) python3)
 
 comma   := ,
 
@@ -148,7 +149,7 @@ kit: both
 	golden/make.sh kit
 # Beside upstream on real checkpoints: make verify-real LLM=phi-1_5 SD=stable-diffusion-v1-5
 verify-real: both
-	$(or $(PYTHON),/opt/golden-venv/bin/python) golden/verify_real.py --llm "$(LLM)" --sd "$(SD)" $(ARGS)
+	$(PYTHON) golden/verify_real.py --llm "$(LLM)" --sd "$(SD)" $(ARGS)
 both:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double SAN=0 llmdiff-f64
