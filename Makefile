@@ -6,6 +6,7 @@
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
 # make kit          rebuild golden/kit, by which ports are judged, and judge upstream by it
 # make verify-real LLM=DIR SD=DIR     llmdiff beside transformers and diffusers on real checkpoints
+# make kit-selftest damage a correct port in every way, and see that it is told so
 # make lib          libllmdiff.a and libllmdiff.so alone (ref/llmdiff.h), in build/
 # make install PREFIX=/usr/local      make uninstall PREFIX=/usr/local
 
@@ -145,6 +146,11 @@ rounding: both
 
 golden:
 	golden/make.sh goldens
+# The table of every damage to a correct port's outputs, and what verify and compare say of it.
+kit-selftest:
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(BUILD)/test_kit_selftest
+	@LLMDIFF_TABLE=1 $(BUILD)/test_kit_selftest
+
 kit: both
 	golden/make.sh kit
 # Beside upstream on real checkpoints: make verify-real LLM=phi-1_5 SD=stable-diffusion-v1-5
@@ -197,7 +203,7 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report mutants test test-programs deps demo rounding golden kit verify-real both lib install uninstall \
-        format format-check clean
+.PHONY: all report mutants test test-programs deps demo rounding golden kit kit-selftest verify-real both lib \
+        install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

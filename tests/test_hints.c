@@ -523,6 +523,20 @@ static void few_elements_say_little(void **state) {
     files_free(&f);
 }
 
+/* Numbers of another size altogether: what is little beside them may be much beside the reference. */
+static void numbers_far_too_large(void **state) {
+    (void)state;
+    static const double sizes[] = {1e2, 1e6, 1e20, 1e200};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        Files f = {.stored = DTYPE_F64};
+        add_ref(&f, "x", DIM(8, 40));
+        double *mine = add_mine(&f, "x", DIM(8, 40));
+        for (int i = 0; i < 320; i++) mine[i] = sizes[s] * normal();
+        expect(&f, "x", NULL);
+        files_free(&f);
+    }
+}
+
 static void values_that_are_not_finite(void **state) {
     (void)state;
     for (int kind = 0; kind < 4; kind++) {
@@ -755,6 +769,7 @@ int main(void) {
         cmocka_unit_test_teardown(unrelated_tensors_give_none, all_right),
         cmocka_unit_test_teardown(half_an_explanation_is_none, all_right),
         cmocka_unit_test_teardown(few_elements_say_little, all_right),
+        cmocka_unit_test_teardown(numbers_far_too_large, all_right),
         cmocka_unit_test_teardown(values_that_are_not_finite, all_right),
         cmocka_unit_test_teardown(pictures_of_bytes, all_right),
         cmocka_unit_test_teardown(integers, all_right),

@@ -2,6 +2,7 @@
  * kit or a pack, by doing its stage again with a known mistake. See compare.h. */
 #include "ref/yardstick/compare.h"
 #include "ref/yardstick/recompute.h"
+#include "weights/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,8 @@ static int recompute_trace(Report *r, const CompareRequest *request, const Tenso
                         "nothing was recomputed: the reference is no trace of llmdiff, whose "
                         "metadata say how it was made",
                         err);
+    if (!is_directory(request->model))
+        return add_hint(r, "nothing was recomputed: the pack given with -m is no directory", err);
     Kit *kit = kit_of_trace(request->reference, request->model, err);
     if (kit) recompute(r, request, kit, ref, mine, err);
     kit_close(kit);

@@ -217,6 +217,7 @@ int hints_from_tensors(Report *r, const HintQuestion *q, Error *err) {
     qsort(h->line, (size_t)h->lines, sizeof *h->line, by_rank);
     for (int i = 0; i < h->lines && r->hints < HINTS_MAX && !err->set; i++) {
         char *text = strdup(h->line[i].text);
+        if (h->line[i].rank < RANK_PLACE) r->explained = true;
         if (text)
             r->hint[r->hints++] = text;
         else

@@ -119,7 +119,8 @@ static double residual_of(const Hints *h, double (*f)(double), const double *a, 
 
 static bool one_function(Hints *h, const Function *f) {
     double forth = residual_of(h, f->of, h->ref, h->mine, h->limit);
-    double back = residual_of(h, f->of, h->mine, h->ref, h->limit);
+    /* Where mine is far larger than the reference, so is what is a small residual of mine. */
+    double back = residual_of(h, f->of, h->mine, h->ref, fmin(h->limit, h->largest / 100));
     if (hint_evident(h, 0, forth))
         hint_add(h, RANK_FUNCTION, forth,
                  "mine is %s of the reference: applied once too often, or "

@@ -196,7 +196,7 @@ void hint_neighbours(Hints *h) {
     Neighbour *list = list_neighbours(h, &n);
     double *scratch = hint_numbers(h, h->count);
     /* A sum whose coefficients tell the same needs no second line. */
-    bool found = false, added = hint_found(h, RANK_NAMED);
+    bool found = false, added = hint_found(h, RANK_FACTOR);
     /* Reading is what takes time: some hundreds of megabytes at most. */
     int64_t budget = h->count * 4 + 50000000;
     for (size_t i = 0; list && scratch && i < n && !found && budget > 0; i++) {

@@ -15,8 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS_MAX 2000
-#define WORK_MAX 4e11 /* multiplications, over all runs: a minute or two */
+#define RUNS_MAX 600
+#define WORK_MAX 4e12 /* multiplications, over all runs: a minute or two */
+#define RUN_MAX 1e12  /* of them in one: a full-size evaluation of the U-Net */
 #define FOUND_MAX 64
 
 /* One call of an operator, noted in a run without a mistake. */
@@ -41,6 +42,7 @@ typedef struct Found {
 
 typedef struct Work {
     const RecomputeQuestion *q;
+    RecomputePart part; /* what is run of it */
     KitRun *run;
     Call *call; /* [calls] */
     int64_t calls, room;
@@ -55,6 +57,8 @@ typedef struct Work {
     double error, limit; /* what is to be explained, and how closely: as in hints.c */
     Found found[FOUND_MAX];
     int count;
+    bool
+        explained; /* by the tensors alone: the stage itself may say more, the rest need not be asked */
     Error *err; /* out of memory */
 } Work;
 
@@ -106,7 +110,7 @@ static bool enough(void *self) {
     if (w->cost > WORK_MAX) return true;
     bool missed =
         w->trying.mistake && w->trying.call != ALL_CALLS && w->number > w->trying.call && !w->made;
-    return missed || (w->target != SIZE_MAX && w->out->count > w->target);
+    return missed || w->cost > RUN_MAX || (w->target != SIZE_MAX && w->out->count > w->target);
 }
 
 /* The tensor asked about, widened; NULL if the run didn't come to it. */
@@ -122,10 +126,8 @@ static double *run_once(Work *w, const Try *t) {
     w->run->stand_in = &stand_in;
     w->run->cancelled = enough;
     w->run->cancelled_self = w;
-    kit_run_case(w->run, q->group, q->c, q->mode, &out, &stopped);
-    if (strstr(stopped.message, "out of memory") ||
-        strstr(stopped.message, "Cannot allocate memory"))
-        fail(w->err, "%s", stopped.message); /* any other only means that there is no hint */
+    kit_run_case(w->run, &w->part.group, &w->part.c, q->mode, &out, &stopped);
+    recompute_no_memory(&stopped, w->err);
     double *values = NULL;
     TensorFile *file = out.count ? tensor_file_of("", out.tensor, out.count, w->err) : NULL;
     size_t at = file ? tensor_file_find(file, q->output->stored) : 0;
@@ -181,6 +183,7 @@ static bool is_called(const Work *w, Operator op) {
 static void search(Work *w) {
     for (int64_t i = w->calls; i-- > 0;)
         if (w->call[i].stage == w->target) attempt_call(w, i);
+    if (w->explained) return;
     for (size_t i = 0; w->count == 0 && i < mistakes_count(); i++)
         if (is_called(w, mistakes_at(i)->op)) attempt(w, mistakes_at(i), ALL_CALLS);
     for (int64_t i = w->calls; w->count == 0 && i-- > 0;)
@@ -274,16 +277,19 @@ int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err) {
     w->q = q;
     w->err = err;
     w->target = SIZE_MAX;
+    w->explained = r->explained;
     if (q->row->verdict == ROW_MISMATCH && dtype_is_float(q->row->ref.dtype) && is_a_question(w)) {
-        w->run = kit_run_new(q->kit, q->threads, err);
+        recompute_part(&w->part, q->group, q->c, q->mode, q->output->name, err);
+        w->run = err->set ? NULL : kit_run_new(q->kit, q->threads, err);
         double *plain = w->run ? run_once(w, NULL) : NULL;
         /* What we compute without a mistake must be right, or nothing can be learned from it. */
-        if (plain && residual_of(w, q->ref, plain) <= w->limit) {
+        if (plain && w->cost <= RUN_MAX && residual_of(w, q->ref, plain) <= w->limit) {
             search(w);
             conclude(w, r);
         }
         free(plain);
         kit_run_free(w->run);
+        recompute_part_end(&w->part);
     }
     free(w->call);
     free(w);

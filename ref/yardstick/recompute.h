@@ -20,4 +20,21 @@ typedef struct RecomputeQuestion {
  * memory. */
 int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err);
 
+/* recompute_part.c: the group and the case to run for the tensor `name`; the same ones where there is no
+ * smaller part. Ended by recompute_part_end in any case. */
+typedef struct RecomputePart {
+    KitGroup group;
+    KitCase c;
+    cJSON *parameters;
+    Safetensors *inputs;
+    const char **names; /* of inputs */
+} RecomputePart;
+
+void recompute_part(RecomputePart *p, const KitGroup *group, const KitCase *c, KitMode mode,
+                    const char *name, Error *err);
+void recompute_part_end(RecomputePart *p);
+
+/* An error on the way only means that there is no hint, but for one: that goes to `err`. */
+void recompute_no_memory(const Error *on_the_way, Error *err);
+
 #endif

@@ -43,7 +43,7 @@ static const char *type_of(const char *name) {
     static const char *const pixels[] = {"rgb", "image_in", "mask_in"};
     for (int i = 0; i < 3; i++)
         if (strcmp(name, pixels[i]) == 0) return "U8";
-    return strcmp(name, "ids") == 0 ? "I64" : "floats";
+    return strcmp(name, "ids") == 0 || strcmp(name, "uncond/ids") == 0 ? "I64" : "floats";
 }
 
 static bool right_type(const char *name, Dtype dtype) {

@@ -35,17 +35,21 @@ static Pack open_pack(const Given *in, KitKind kind) {
 
 /* ---- Algorithm 1 ---------------------------------------------------------------------------------- */
 
-/* From ids and noise to c, and phi(c). */
+/* From ids and noise to c, and phi(c). parameters.names "uncond/": of the other prompt. */
 static void walk_algorithm1(const Given *in, const Pack *pack) {
     int64_t size[26] = {0}, n = 0;
-    if (!given_fits(in, "ids:N", size)) return;
-    const int64_t *ids = given_ids(in, "ids", &n);
+    const char *given = given_text(in, "names"), *group = given ? given : "";
+    char name[32], shape[40];
+    snprintf(name, sizeof name, "%.16sids", group);
+    snprintf(shape, sizeof shape, "%s:N", name);
+    if (!given_fits(in, shape, size)) return;
+    const int64_t *ids = given_ids(in, name, &n);
     if (!ids) return;
-    give_raw(in, "ids", DTYPE_I64, 1, &n, ids);
+    give_raw(in, name, DTYPE_I64, 1, &n, ids);
     Noise noise = {.file = in->group->inputs};
     Tensor c = alg1_encoding(in->ctx, pack->llm, pack->adapter->scalars, &pack->adapter->settings,
-                             ids, n, &noise, "");
-    adapter_condition(in->ctx, pack->adapter, pack->unet, c, "");
+                             ids, n, &noise, group);
+    adapter_condition(in->ctx, pack->adapter, pack->unet, c, group);
 }
 
 /* ---- one evaluation of the U-Net ------------------------------------------------------------------ */
@@ -66,10 +70,17 @@ static CrossContext *read_prompt(const Given *in, const Pack *pack, const char *
     return eq9_contexts(in->ctx, u->cross, a->layer, u->cross_layers, phi, c_prime);
 }
 
+/* parameters.evaluation: which one, if not 0 */
 static void walk_unet(const Given *in, const Pack *pack) {
     const Unet *u = pack->unet;
     int64_t size[26] = {['C' - 'A'] = u->in_channels};
-    if (!given_fits(in, "unet/0/sample:CHW unet/0/t:", size)) return;
+    const int i =
+        given_has_parameter(in, "evaluation") ? (int)given_whole(in, "evaluation", 0, 100000) : 0;
+    char x[40], time[40], shapes[96];
+    snprintf(x, sizeof x, "unet/%d/sample", i);
+    snprintf(time, sizeof time, "unet/%d/t", i);
+    snprintf(shapes, sizeof shapes, "%s:CHW %s:", x, time);
+    if (!given_fits(in, shapes, size)) return;
     const bool guided = given_has(in, "uncond/adapter/phi_c");
     Prompts p = {.count = guided ? 2 : 1, .cfg_scale = guided ? given_number(in, "cfg_scale") : 1};
     p.cross = (CrossLayers){.original = u->cross,
@@ -77,9 +88,9 @@ static void walk_unet(const Given *in, const Pack *pack) {
                             .out_choice = pack->adapter->settings.out};
     for (int64_t b = 0; b < p.count; b++)
         p.cross.context[b] = read_prompt(in, pack, b ? "uncond/" : "");
-    Tensor sample = given_map(in, "unet/0/sample");
-    const double t = given_scalar(in, "unet/0/t");
-    if (!in->ctx->error.set) predict(in->ctx, u, 0, t, sample, &p);
+    Tensor sample = given_map(in, x);
+    const double t = given_scalar(in, time);
+    if (!in->ctx->error.set) predict(in->ctx, u, i, t, sample, &p);
 }
 
 /* ---- a picture ------------------------------------------------------------------------------------ */

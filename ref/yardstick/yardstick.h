@@ -120,6 +120,7 @@ typedef struct Report {
     size_t first; /* the first divergence; rows: none */
     char *hint[HINTS_MAX];
     size_t hints;
+    bool explained; /* by the hints: they say what was done, not only where it shows */
     size_t counts[ROW_EXTRA + 1]; /* by verdict */
     /* The two tensors of the row with the largest max_abs / allowed, for a picture of the damage;
      * NULL if there is none. [row[worst].ref.count], malloc'ed */
