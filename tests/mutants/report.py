@@ -1,6 +1,7 @@
 """What came out, for people: tests/mutants/REPORT.md."""
 
 import json
+import re
 
 
 def first_divergence(judged):
@@ -31,15 +32,20 @@ def counts(mutants, results):
     return c
 
 
+def named(m, r):
+    """Whether the first divergence is where the fault is."""
+    return re.search(m["verify"], r["verify"]["first"]) is not None
+
+
 def naming(mutants, results):
     judged = [m for m in mutants if m["verify"] != "none" and "verify" in results[m["id"]]]
-    return sum(results[m["id"]]["verify"]["named"] for m in judged), len(judged)
+    return sum(named(m, results[m["id"]]) for m in judged), len(judged)
 
 
 def is_good(mutants, results):
     c = counts(mutants, results)
-    named, judged = naming(mutants, results)
-    return c["survived"] == 0 and c["bad"] == 0 and named >= 0.9 * judged
+    right, judged = naming(mutants, results)
+    return c["survived"] == 0 and c["bad"] == 0 and right >= 0.9 * judged
 
 
 def summary(mutants, results):
@@ -49,9 +55,9 @@ def summary(mutants, results):
         text += f", {c['equivalent']} more equivalent to the original"
     if c["bad"]:
         text += f", {c['bad']} entries wrong (they don't build, or are not equivalent)"
-    named, judged = naming(mutants, results)
+    right, judged = naming(mutants, results)
     if judged:
-        text += f"; verify names the damaged stage in {named}/{judged}"
+        text += f"; verify names the damaged stage in {right}/{judged}"
     return text
 
 
@@ -87,7 +93,7 @@ def killer(r):
 def one_row(m, r):
     verify = "-"
     if m["verify"] != "none" and "verify" in r:
-        verify = ("" if r["verify"]["named"] else "**not named:** ") + r["verify"]["first"]
+        verify = ("" if named(m, r) else "**not named:** ") + r["verify"]["first"]
     return f"`{m['id']}`", m["file"], m["why"], killer(r), r.get("seconds", ""), verify
 
 

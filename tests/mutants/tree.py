@@ -93,7 +93,9 @@ class Tree:
         time, so that make never believes an object of a mutant that was interrupted."""
         listed = subprocess.run(["git", "ls-files", "-zco", "--exclude-standard"], cwd=self.source, check=True,
                                 stdout=subprocess.PIPE).stdout.decode()
-        wanted = {name for name in listed.split("\0") if name and (self.source / name).is_file()}
+        self.take({name for name in listed.split("\0") if name and (self.source / name).is_file()})
+
+    def take(self, wanted):
         for name in wanted:
             data, to = (self.source / name).read_bytes(), self.root / name
             if to.is_file() and to.read_bytes() == data:
@@ -109,11 +111,12 @@ class Tree:
         self.names = sorted(wanted)
 
     def like(self, scratch):
-        """Another one with the same files, objects and programs, of the same times, for another thread."""
-        other = Tree(self.source, scratch)
+        """Another one with the same files, for another thread; the first time with the same objects and
+        programs, too. Not a copy of the source, which may have changed meanwhile."""
+        other = Tree(self.root, scratch)
         if not other.root.is_dir():
             shutil.copytree(self.root, other.root, symlinks=True)
-        other.copy()
+        other.take(set(self.names))
         return other
 
     def some(self, pattern):
@@ -123,8 +126,14 @@ class Tree:
         return [Path(p).stem for p in self.some(r"tests/test_\w+\.c")]
 
     def test_digest(self, test):
-        """Of what a test program says: its source and what the tests share."""
-        return file_digest(self.some(r"tests/(?!test_\w+\.c)\w+\.[ch]|tests/%s\.c" % test))
+        """Of what a test program says: its source, and what it includes of the tests' own."""
+        found, left = set(), [f"{test}.c", "check.c"] + (["faults.c"] if test == "test_faults" else [])
+        while left:
+            path = self.root / "tests" / left.pop()
+            if path.is_file() and str(path) not in found:
+                found.add(str(path))
+                left += re.findall(r'^#include "(?:tests/)?(\w+\.h)"', path.read_text(), re.M)
+        return file_digest(found)
 
     # ---- building and running ----
 
