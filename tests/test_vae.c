@@ -116,6 +116,24 @@ static void a_decoder_alone_draws_and_reads_nothing(void **state) {
     edited_model_remove(&e);
 }
 
+/* quant_conv is the encoder's, post_quant_conv the decoder's: a file may have the one without the other. */
+static void decoding_needs_no_quant_conv(void **state) {
+    (void)state;
+    EditedModel e = edited_model("golden/data/vae_sd", "quant_conv.", "use_quant_conv", "false");
+    Context ctx = {0};
+    Vae *vae = vae_load(e.dir, &ctx.error);
+    assert_context_ok(&ctx);
+    assert_true(vae->has_encoder && vae->post_quant_conv.w && !vae->quant_conv.w);
+    Golden *g = golden_open("vae_sd");
+    Tensor z = channels_last(&ctx, golden_tensor(g, &ctx, "decode/latents"));
+    Tensor image = vae_decode(&ctx, vae, TENSOR_VIEW(z, 1, z.dim[0], z.dim[1], z.dim[2]));
+    golden_check(g, "decode/image", channels_first(&ctx, tensor_at(image, 0)), MODULE);
+    golden_close(g);
+    vae_free(vae);
+    context_free(&ctx);
+    edited_model_remove(&e);
+}
+
 static void refused(const char *from, const char *drop, const char *key, const char *value,
                     const char *message) {
     EditedModel e = edited_model(from, drop, key, value);
@@ -193,6 +211,7 @@ int main(void) {
         {"decoding, upstream's own test config", decoding_equals_upstream, NULL, NULL, models[4]},
         {"encoding, upstream's own test config", encoding_equals_upstream, NULL, NULL, models[4]},
         cmocka_unit_test(a_decoder_alone_draws_and_reads_nothing),
+        cmocka_unit_test(decoding_needs_no_quant_conv),
         cmocka_unit_test(half_an_encoder_is_refused),
         cmocka_unit_test(configs_that_do_not_fit_the_encoder_are_refused),
         cmocka_unit_test(a_picture_smaller_than_a_latent_is_refused),

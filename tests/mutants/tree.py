@@ -85,6 +85,7 @@ class Tree:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
         self.env["OMP_WAIT_POLICY"] = "passive"  # as tests/run.sh
         self.program = "llmdiff-f64"
+        self.names = sorted(str(p.relative_to(source)) for p in Path(source).glob("tests/*.[ch]"))
 
     # ---- copying ----
 
