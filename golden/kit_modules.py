@@ -240,7 +240,8 @@ def unet(group):
             "diffusers Timesteps, TimestepEmbedding", f"time_embedding/{t:g}", parameters={"t": t})
     one("conv_in", "unet/conv_in", lambda gen: {"x": draw(gen, 4, 5, 7)},
         lambda dtype, i: {"y": of(dtype, "conv_in")(i["x"][None])[0]}, "torch.nn.Conv2d")
-    for path, m in model.named_modules():
+    # What holds other modules comes after them: the first that is wrong is then the one to look at.
+    for path, m in sorted(model.named_modules(), key=lambda named: isinstance(named[1], Transformer2DModel)):
         alone = lambda dtype, i: {"y": of(dtype, path)(i["x"][None])[0]}
         if isinstance(m, ResnetBlock2D):
             one(path, "unet/resnet",
@@ -341,7 +342,8 @@ def vae(group):
         add(group, f"vae/{path}", f"vae/{module}", draws, compute, upstream, "6", path=path, **more)
 
     model = pack(torch.float32).vae
-    for path, m in model.named_modules():
+    # What holds other modules comes after them: the first that is wrong is then the one to look at.
+    for path, m in sorted(model.named_modules(), key=lambda named: isinstance(named[1], Transformer2DModel)):
         alone = lambda dtype, i: {"y": of(dtype, path)(i["x"][None])[0]}
         if path in ("encoder.conv_in", "decoder.conv_in"):
             one(path, "conv_in", lambda gen: {"x": draw(gen, m.in_channels, 5, 7)}, alone, "torch.nn.Conv2d")

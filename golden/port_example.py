@@ -6,12 +6,14 @@
 
 import json
 import math
+import os
 import sys
 
 import numpy as np
 from safetensors import safe_open
 
 kit, mine = sys.argv[1:]
+os.makedirs(mine, exist_ok=True)
 PORT = {
     "silu": lambda x: x / 2 * (1 + np.tanh(x / 2)),
     "quick_gelu": lambda x: x / 2 * (1 + np.tanh(0.851 * x)),
