@@ -158,6 +158,7 @@ static void look(Hints *h) {
     hint_constant(h);
     if (!hint_found(h, RANK_PLACE) && h->lines == 0) {
         hint_precision(h);
+        if (h->count == 1 && h->lines) return; /* one number says one thing */
         hint_factor(h);
         hint_layout(h);
         hint_shifted(h);

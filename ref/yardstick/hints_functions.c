@@ -45,6 +45,23 @@ static int64_t fitting(const double *x, int64_t n, const Precision *p, bool all)
     return count;
 }
 
+/* One number can't show what type it has, but it can be what the reference's rounds to: 501 is 500 as
+ * bfloat16, which is no index that is counted otherwise. */
+static bool one_rounded(Hints *h, const Precision *p) {
+    int exponent;
+    if (h->count != 1 || h->ref[0] == 0) return false;
+    frexp(h->ref[0], &exponent);
+    const double unit =
+        ldexp(1, (exponent - 1 < p->lowest ? p->lowest : exponent - 1) - p->bits + 1);
+    if (nearbyint(h->ref[0] / unit) * unit != h->mine[0]) return false;
+    const double by = h->mine[0] - h->ref[0];
+    char also[80] = "";
+    if (fabs(by) == 1)
+        snprintf(also, sizeof also, "; or it is the reference %s 1", by > 0 ? "plus" : "minus");
+    hint_add(h, RANK_PRECISION, -1, "mine is the reference rounded to %s%s", p->name, also);
+    return true;
+}
+
 /* Every number of mine would fit a narrower type than the one it is stored in, and the reference's
  * (rounded to mine's type) would not: mine was computed in that type, or passed through it. */
 void hint_precision(Hints *h) {
@@ -57,6 +74,7 @@ void hint_precision(Hints *h) {
         int64_t others = 0;
         for (int64_t k = 0; k < h->count; k++)
             others += !fits(stored == DTYPE_F32 ? (double)(float)h->ref[k] : h->ref[k], p);
+        if (others < 2 && one_rounded(h, p)) return;
         if (others < 2 || !(h->error <= p->error * h->largest)) return;
         hint_add(
             h, RANK_PRECISION, -1,

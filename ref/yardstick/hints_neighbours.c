@@ -167,11 +167,13 @@ static bool say_equal(Hints *h, const Neighbour *n, const double *values) {
 /* mine = ref + k times the neighbour. */
 static bool say_added(Hints *h, const Neighbour *n, const double *values, double *scratch) {
     double xx = 0, xd = 0;
+    bool constant = true; /* that would be an offset */
     for (int64_t i = 0; i < h->count; i++) {
+        constant = constant && values[i] == values[0];
         xx += values[i] * values[i];
         xd += values[i] * (h->mine[i] - h->ref[i]);
     }
-    if (!(xx > 0)) return false;
+    if (!(xx > 0) || constant) return false;
     double k = xd / xx;
     if (fabs(k - nearbyint(k)) <= 1e-3 && nearbyint(k) != 0) k = nearbyint(k);
     for (int64_t i = 0; i < h->count; i++) scratch[i] = h->ref[i] + k * values[i];

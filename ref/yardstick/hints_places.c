@@ -156,6 +156,19 @@ static const char *what_there(const Hints *h) {
     return zero ? ", where mine is zero" : turned ? ", where the sign is turned" : "";
 }
 
+/* "agree to 1e-07 of the largest value", or what it is where the reference is nothing but zeros. */
+typedef struct RestText {
+    char text[64];
+} RestText;
+static RestText rest_text(const Hints *h, double rest) {
+    RestText t = {"are exactly zero"};
+    if (h->largest > 0)
+        snprintf(t.text, sizeof t.text, "agree to %.0e of the largest value", rest / h->largest);
+    else if (rest > 0)
+        snprintf(t.text, sizeof t.text, "are at most %.0e", rest);
+    return t;
+}
+
 void hint_places(Hints *h) {
     /* Whatever explains everything says more than where it shows; one element can't be explained. */
     if (h->lines > 0 && h->wrong > 1) return;
@@ -166,17 +179,14 @@ void hint_places(Hints *h) {
     if (!(rest <= h->row->allowed && h->error >= 2.9 * h->row->allowed) && !(rest <= h->error / 20))
         return;
     if (p.count == 1 && (h->count >= 16 || (h->count >= 4 && rest <= h->error / 100))) {
-        hint_add(h, RANK_ELEMENT, -1,
-                 "a single element is off, %s: all others agree to %.0e of the largest value",
-                 index_text(h, p.first).text, rest / h->largest);
+        hint_add(h, RANK_ELEMENT, -1, "a single element is off, %s: all others %s",
+                 index_text(h, p.first).text, rest_text(h, rest).text);
     } else if (p.count >= 8 && p.count * 2 <= h->count && h->ndim == 3 && only_border(h, 1)) {
         hint_add(h, RANK_PLACE, -1, "only the outermost rows and columns are off: the padding%s",
                  what_there(h));
     } else if (p.count * 2 <= h->count && describe(h, &p, where, sizeof where)) {
-        hint_add(h, RANK_PLACE, -1,
-                 "only %s %s off%s: the other elements agree to %.0e of the largest "
-                 "value",
-                 where, strstr(where, "s ") ? "are" : "is", what_there(h), rest / h->largest);
+        hint_add(h, RANK_PLACE, -1, "only %s %s off%s: the other elements %s", where,
+                 strstr(where, "s ") ? "are" : "is", what_there(h), rest_text(h, rest).text);
     } else if (p.count * 2 <= h->count && *what_there(h)) {
         hint_add(h, RANK_PLACE, -1, "%lld elements of %lld are off%s", (long long)p.count,
                  (long long)h->count, what_there(h));

@@ -183,7 +183,7 @@ static void ask_sum(Hints *h, const Terms *t) {
 }
 
 void hint_terms(Hints *h) {
-    if (!h->q->ref_file || h->is_integer || h->count < 4) return;
+    if (!h->q->ref_file || h->is_integer || h->count < 4 || !(h->lowest < h->highest)) return;
     for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
         char prefix[300];
         long long number = 0;

@@ -181,6 +181,8 @@ static const Range ranges[] = {
 };
 
 static void factor_and_offset(Hints *h, const Sums *s) {
+    /* Of a constant, factor and offset can't be told from each other. */
+    if (!(h->lowest < h->highest)) return;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         double residual = residual_of(h, ranges[i].factor, ranges[i].offset);
         if (!hint_evident(h, 0, residual)) continue;

@@ -53,23 +53,87 @@ static bool time_flipped(Context *ctx, const OperatorCall *c, double value, Tens
     return true;
 }
 
-/* The wave of t + by: each pair of sine and cosine turned on. Whether the sines come first, and the shift
- * of the frequencies, shows in the wave itself: cosines of the slowest are near 1. */
-static bool time_off(Context *ctx, const OperatorCall *c, double by, Tensor *y) {
-    if (!is_time(c)) return false;
+/* Which t's wave that is, and where its halves are: the cosine of the slowest is near 1. */
+typedef struct Wave {
+    int64_t half, at_cos, at_sin;
+    double shift, t; /* downscale_freq_shift */
+} Wave;
+
+static double frequency(int64_t k, int64_t half, double shift) {
+    return exp(-log(10000.0) * (double)k / ((double)half - shift));
+}
+
+/* Each frequency says more exactly what t is, up to whole turns, which the slower one before it knows.
+ * False: no t makes that wave. */
+static bool find_t(Wave *w, const real *x) {
+    const double turn = 2 * acos(-1.0);
+    w->t = 0;
+    for (int64_t k = w->half - 1; k >= 0; k--) {
+        const double freq = frequency(k, w->half, w->shift);
+        const double angle = atan2((double)x[w->at_sin + k], (double)x[w->at_cos + k]);
+        w->t = (angle + turn * nearbyint((w->t * freq - angle) / turn)) / freq;
+    }
+    if (fabs(w->t - nearbyint(w->t)) <= 1e-5) w->t = nearbyint(w->t);
+    for (int64_t k = 0; k < w->half; k++)
+        if (!(fabs((double)x[w->at_sin + k] - sin(w->t * frequency(k, w->half, w->shift))) <= 1e-5))
+            return false;
+    return true;
+}
+
+static bool read_wave(const OperatorCall *c, Wave *w) {
     const int64_t half = tensor_cols(c->x) / 2;
-    Tensor x = tensor_copy(ctx, c->x);
-    if (!x.data || half < 2) return false;
+    if (!is_time(c) || half < 4) return false; /* slow enough for t of 1000 */
     const bool cosine_first = (double)c->x.data[half - 1] > (double)c->x.data[2 * half - 1];
-    for (int64_t k = 0; k < half; k++) {
-        const int64_t at_cos = cosine_first ? k : half + k, at_sin = cosine_first ? half + k : k;
-        const double angle = by * exp(-log(10000.0) * (double)k / (double)half);
-        const double co = (double)c->x.data[at_cos], si = (double)c->x.data[at_sin];
-        x.data[at_cos] = (real)(co * cos(angle) - si * sin(angle));
-        x.data[at_sin] = (real)(si * cos(angle) + co * sin(angle));
+    *w = (Wave){half, cosine_first ? 0 : half, cosine_first ? half : 0, 0, 0};
+    if (find_t(w, c->x.data)) return true;
+    w->shift = 1;
+    return find_t(w, c->x.data);
+}
+
+/* The layer's result if angle[k] were in place of t frequency(k). */
+static bool time_of_angles(Context *ctx, const OperatorCall *c, const Wave *w,
+                           double (*angle)(const Wave *w, int64_t k, double value), double value,
+                           Tensor *y) {
+    Tensor x = tensor_copy(ctx, c->x);
+    for (int64_t k = 0; x.data && k < w->half; k++) {
+        x.data[w->at_cos + k] = (real)cos(angle(w, k, value));
+        x.data[w->at_sin + k] = (real)sin(angle(w, k, value));
     }
     *y = linear(ctx, x, c->w, c->b);
     return true;
+}
+
+static double angle_off(const Wave *w, int64_t k, double by) {
+    return (w->t + by) * frequency(k, w->half, w->shift);
+}
+
+static bool time_off(Context *ctx, const OperatorCall *c, double by, Tensor *y) {
+    Wave w;
+    return read_wave(c, &w) && time_of_angles(ctx, c, &w, angle_off, by, y);
+}
+
+static double angle_shifted(const Wave *w, int64_t k, double shift) {
+    return w->t * frequency(k, w->half, shift);
+}
+
+static bool time_shift(Context *ctx, const OperatorCall *c, double shift, Tensor *y) {
+    Wave w;
+    return read_wave(c, &w) && shift != w.shift &&
+           time_of_angles(ctx, c, &w, angle_shifted, shift, y);
+}
+
+/* As get_timestep_embedding of diffusers does without being asked for more. */
+static double angle_in_float(const Wave *w, int64_t k, double value) {
+    (void)value;
+    const float exponent = -logf(10000.0F) * (float)k / ((float)w->half - (float)w->shift);
+    const float freq = expf(exponent);
+    const float angle = (float)w->t * freq;
+    return (double)angle;
+}
+
+static bool time_in_float(Context *ctx, const OperatorCall *c, double value, Tensor *y) {
+    Wave w;
+    return read_wave(c, &w) && time_of_angles(ctx, c, &w, angle_in_float, value, y);
 }
 
 /* ---- convolutions ---------------------------------------------------------------------------------- */
@@ -325,6 +389,13 @@ static const Mistake table[] = {
     {OP_LINEAR, "with sine and cosine of the time swapped (flip_sin_to_cos)", time_flipped, 0},
     {OP_LINEAR, "at t %+g", time_off, 1},
     {OP_LINEAR, "at t %+g", time_off, -1},
+    {OP_LINEAR, "with a downscale_freq_shift of %g in the sinusoid of t", time_shift, 1},
+    {OP_LINEAR, "with a downscale_freq_shift of %g in the sinusoid of t", time_shift, 0},
+    {OP_LINEAR,
+     "with the sinusoid's angle computed in float32, as plain diffusers does; compute it in "
+     "float64 "
+     "(golden/README.md):",
+     time_in_float, 0},
     {OP_CONV2D, "without the bias", conv_no_bias, 0},
     {OP_CONV2D, "with zeros all around", conv_padding, 2},
     {OP_CONV2D, "with zeros at the bottom and the right alone", conv_padding, 0},
@@ -378,6 +449,10 @@ static const Mistake table[] = {
     ATTENTION("with the scores' 1 / sqrt(d) twice: 1 / d", ATTENTION_SCALED_TWICE),
     ATTENTION("with the root of the whole width for that of a head in the scores",
               ATTENTION_WIDTH_SCALED),
+    ATTENTION(
+        "with the scores' 1 / sqrt(d) twice, or the root of the whole width for that of a head "
+        "(the same with d heads)",
+        ATTENTION_TWICE_OR_WIDTH),
     ATTENTION("without the causal mask", ATTENTION_SEES_ALL),
     ATTENTION("with a causal mask, where there is none", ATTENTION_CAUSAL),
     ATTENTION("with a causal mask that shows the next token", ATTENTION_SEES_NEXT),
@@ -422,3 +497,5 @@ static const Mistake table[] = {
 
 size_t mistakes_count(void) { return sizeof table / sizeof *table; }
 const Mistake *mistakes_at(size_t i) { return &table[i]; }
+
+double mistake_share(const Mistake *m) { return m->make == time_in_float ? 0.2 : 0; }

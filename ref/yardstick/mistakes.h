@@ -16,6 +16,9 @@ typedef struct Mistake {
 /* All of them, those of one operator side by side, the likelier first. */
 size_t mistakes_count(void);
 const Mistake *mistakes_at(size_t i);
+/* How much of the divergence may be left, where what comes out depends on a library's last digits; 0:
+ * as little as elsewhere. */
+double mistake_share(const Mistake *m);
 
 /* One function per kind of operator, `value` says which mistake: see the table in mistakes.c. */
 typedef enum NormMistake {
@@ -39,6 +42,7 @@ typedef enum AttentionMistake {
     ATTENTION_UNSCALED,
     ATTENTION_SCALED_TWICE,
     ATTENTION_WIDTH_SCALED,
+    ATTENTION_TWICE_OR_WIDTH,
     ATTENTION_SEES_ALL,
     ATTENTION_CAUSAL,
     ATTENTION_SEES_NEXT,

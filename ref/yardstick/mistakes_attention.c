@@ -95,8 +95,11 @@ bool mistaken_attention(Context *ctx, const OperatorCall *c, double value, Tenso
     AttentionAs as = {window ? c->window - 1 : far, causal ? 0 : far, false};
     switch (which) {
     case ATTENTION_UNSCALED: return scaled(ctx, c, sqrt((double)d), y);
-    case ATTENTION_SCALED_TWICE: return scaled(ctx, c, 1 / sqrt((double)d), y);
-    case ATTENTION_WIDTH_SCALED: return scaled(ctx, c, sqrt((double)d / (double)C), y);
+    /* With d heads of d these two are one. */
+    case ATTENTION_SCALED_TWICE: return d != c->heads && scaled(ctx, c, 1 / sqrt((double)d), y);
+    case ATTENTION_WIDTH_SCALED:
+        return d != c->heads && scaled(ctx, c, sqrt((double)d / (double)C), y);
+    case ATTENTION_TWICE_OR_WIDTH: return d == c->heads && scaled(ctx, c, 1 / sqrt((double)d), y);
     case ATTENTION_ONE_HEAD: return with_heads(ctx, c, 1, y);
     case ATTENTION_HALF_HEADS: return with_heads(ctx, c, c->heads / 2, y);
     case ATTENTION_TWICE_HEADS: return with_heads(ctx, c, c->heads * 2, y);

@@ -144,11 +144,11 @@ static double *run_once(Work *w, const Try *t) {
 
 /* ---- what comes out ---------------------------------------------------------------------------------- */
 
-static double residual_of(const Work *w, const double *a, const double *b) {
+static double residual_of(const Work *w, const double *a, const double *b, double limit) {
     double residual = 0;
     for (int64_t i = 0; i < w->q->row->ref.count; i++) {
         double d = fabs(a[i] - b[i]);
-        if (!(d <= w->limit)) return INFINITY;
+        if (!(d <= limit)) return INFINITY;
         residual = fmax(residual, d);
     }
     return residual;
@@ -163,8 +163,9 @@ static void attempt(Work *w, const Mistake *m, int64_t call) {
     Try t = {m, call};
     if (!affordable(w)) return;
     double *values = run_once(w, &t);
-    double residual = values ? residual_of(w, w->q->mine, values) : INFINITY;
-    if (residual <= w->limit) w->found[w->count++] = (Found){t, w->runs, residual};
+    const double limit = fmax(w->limit, mistake_share(m) * w->error);
+    double residual = values ? residual_of(w, w->q->mine, values, limit) : INFINITY;
+    if (residual <= limit) w->found[w->count++] = (Found){t, w->runs, residual};
     free(values);
 }
 
@@ -250,12 +251,21 @@ static int closer(const void *a, const void *b) {
     return x->order - y->order;
 }
 
-/* The closest, and another one that is as close as makes no difference. */
+/* Another eps, another theta: of one mistake's variants only one was made. */
+static bool is_variant(const Try *a, const Try *b) {
+    return a->call == b->call && strcmp(a->mistake->what, b->mistake->what) == 0;
+}
+
+/* The closest, and another mistake that is as close as makes no difference. */
 static void conclude(Work *w, Report *r) {
+    size_t said = 0;
     qsort(w->found, (size_t)w->count, sizeof *w->found, closer);
-    for (int i = 0; i < w->count && i < 2 && !w->err->set; i++)
-        if (i == 0 || w->found[i].residual <= 3 * w->found[0].residual)
-            say(w, r, &w->found[i], (size_t)i);
+    for (int i = 0; i < w->count && said < 2 && !w->err->set; i++) {
+        if (i && (w->found[i].residual > 3 * w->found[0].residual ||
+                  is_variant(&w->found[i].what, &w->found[0].what)))
+            continue;
+        say(w, r, &w->found[i], said++);
+    }
 }
 
 /* Differences that a thousand guesses could hit by chance are not asked about. */
@@ -283,7 +293,7 @@ int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err) {
         w->run = err->set ? NULL : kit_run_new(q->kit, q->threads, err);
         double *plain = w->run ? run_once(w, NULL) : NULL;
         /* What we compute without a mistake must be right, or nothing can be learned from it. */
-        if (plain && w->cost <= RUN_MAX && residual_of(w, q->ref, plain) <= w->limit) {
+        if (plain && w->cost <= RUN_MAX && residual_of(w, q->ref, plain, w->limit) <= w->limit) {
             search(w);
             conclude(w, r);
         }
