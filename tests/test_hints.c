@@ -149,6 +149,27 @@ static void expect(Files *f, const char *name, const char *text) {
     report_free(r);
 }
 
+/* Some hint contains that text, or none. */
+static bool is_said(Files *f, const char *name, const char *text) {
+    Report *r = ask(f, name);
+    bool found = false;
+    for (size_t i = 0; i < r->hints; i++) found = found || strstr(r->hint[i], text);
+    report_free(r);
+    return found;
+}
+
+static void expect_some(Files *f, const char *name, const char *text) {
+    if (is_said(f, name, text)) return;
+    print_error("%s: no hint says \"%s\"\n", name, text);
+    wrong_hints++;
+}
+
+static void expect_not(Files *f, const char *name, const char *text) {
+    if (!is_said(f, name, text)) return;
+    print_error("%s: a hint says \"%s\"\n", name, text);
+    wrong_hints++;
+}
+
 static int all_right(void **state) {
     (void)state;
     int wrong = wrong_hints;
@@ -494,6 +515,58 @@ static void half_an_explanation_is_none(void **state) {
     }
 }
 
+/* What is constant can't tell a factor from an offset, nor from another constant's share. */
+static void constants_say_little(void **state) {
+    (void)state;
+    Files f = {.stored = DTYPE_F32};
+    double *flat = add_ref(&f, "x", DIM(3)), *mine = add_mine(&f, "x", DIM(3));
+    for (int i = 0; i < 3; i++) flat[i] = 2, mine[i] = 3;
+    expect_not(&f, "x", "range 0 .. 1");
+    files_free(&f);
+
+    f.stored = DTYPE_F32;
+    double *other = add_ref(&f, "unet/0/t2", DIM(6));
+    flat = add_ref(&f, "unet/0/t1", DIM(6)), mine = add_mine(&f, "unet/0/t1", DIM(6));
+    for (int i = 0; i < 6; i++) flat[i] = 1, mine[i] = 1.01, other[i] = 2;
+    expect_not(&f, "unet/0/t1", "t2");
+    files_free(&f);
+
+    f.stored = DTYPE_F32;
+    other = add_ref(&f, "latents/0", DIM(6));
+    flat = add_ref(&f, "unet/0/sample", DIM(6)), mine = add_mine(&f, "unet/0/sample", DIM(6));
+    for (int i = 0; i < 6; i++) other[i] = 2, flat[i] = 1, mine[i] = 1.01;
+    expect_not(&f, "unet/0/sample", "latents/0");
+    files_free(&f);
+
+    f.stored = DTYPE_F64; /* one element of nothing but zeros */
+    flat = add_ref(&f, "x", DIM(4, 8)), mine = add_mine(&f, "x", DIM(4, 8));
+    for (int i = 0; i < 32; i++) flat[i] = mine[i] = 0;
+    mine[5] = 5e-31;
+    expect_not(&f, "x", "nan");
+    expect_some(&f, "x", "all others are exactly zero");
+    files_free(&f);
+}
+
+/* t of 501 is 500 in bfloat16, and 2049 is 2048 in float16; 502 is itself in both. */
+static void one_number_rounded(void **state) {
+    (void)state;
+    static const struct {
+        double ref, mine;
+        const char *hint;
+    } cases[] = {{501, 500, "mine is the reference rounded to bfloat16; or it is the reference minus 1"},
+                 {499, 500, "rounded to bfloat16; or it is the reference plus 1"},
+                 {2051, 2052, "rounded to float16; or it is the reference plus 1"},
+                 {502, 501, "minus 1: counted from another"},
+                 {0.7071, 0.70703125, "rounded to bfloat16"}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        Files f = {.stored = DTYPE_F32};
+        add_ref(&f, "unet/0/t", 0, NULL)[0] = cases[c].ref;
+        add_mine(&f, "unet/0/t", 0, NULL)[0] = cases[c].mine;
+        expect(&f, "unet/0/t", cases[c].hint);
+        files_free(&f);
+    }
+}
+
 static void few_elements_say_little(void **state) {
     (void)state;
     Files f = {.stored = DTYPE_F32};
@@ -769,6 +842,8 @@ int main(void) {
         cmocka_unit_test_teardown(unrelated_tensors_give_none, all_right),
         cmocka_unit_test_teardown(half_an_explanation_is_none, all_right),
         cmocka_unit_test_teardown(few_elements_say_little, all_right),
+        cmocka_unit_test_teardown(constants_say_little, all_right),
+        cmocka_unit_test_teardown(one_number_rounded, all_right),
         cmocka_unit_test_teardown(numbers_far_too_large, all_right),
         cmocka_unit_test_teardown(values_that_are_not_finite, all_right),
         cmocka_unit_test_teardown(pictures_of_bytes, all_right),
