@@ -553,11 +553,12 @@ static void one_number_rounded(void **state) {
     static const struct {
         double ref, mine;
         const char *hint;
-    } cases[] = {{501, 500, "mine is the reference rounded to bfloat16; or it is the reference minus 1"},
-                 {499, 500, "rounded to bfloat16; or it is the reference plus 1"},
-                 {2051, 2052, "rounded to float16; or it is the reference plus 1"},
-                 {502, 501, "minus 1: counted from another"},
-                 {0.7071, 0.70703125, "rounded to bfloat16"}};
+    } cases[] = {
+        {501, 500, "mine is the reference rounded to bfloat16; or it is the reference minus 1"},
+        {499, 500, "rounded to bfloat16; or it is the reference plus 1"},
+        {2051, 2052, "rounded to float16; or it is the reference plus 1"},
+        {502, 501, "minus 1: counted from another"},
+        {0.7071, 0.70703125, "rounded to bfloat16"}};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         Files f = {.stored = DTYPE_F32};
         add_ref(&f, "unet/0/t", 0, NULL)[0] = cases[c].ref;
