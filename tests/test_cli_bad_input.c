@@ -342,6 +342,13 @@ static void noise_that_does_not_fit(void **state) {
     Error err = {0};
     assert_int_equal(safetensors_write(path("@/p/n"), &t, 1, NULL, &err), 0);
     refused_by_holding(DRAW("--noise", "@/p/n"), "@/p/n: tensor \"alg1/eps.3\": expected shape [");
+    t.ndim = 1; /* as many rows as the prompt has tokens, and nothing else */
+    for (t.dim[0] = 1; t.dim[0] <= 10; t.dim[0]++) {
+        t.bytes = (size_t)t.dim[0] * sizeof *zero;
+        assert_int_equal(safetensors_write(path("@/p/n"), &t, 1, NULL, &err), 0);
+        refused_by_holding(DRAW("--noise", "@/p/n"),
+                           "@/p/n: tensor \"alg1/eps.3\": expected shape [");
+    }
     refused_by_holding(DRAW("--noise", "@/p/llm/config.json"), "@/p/llm/config.json: ");
 }
 

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "ref/image.h"
+#include "ref/pipeline.h"
 #include "weights/file.h"
 
 #include <dirent.h>
@@ -163,6 +164,40 @@ static void damaged_files_are_refused(void **state) {
     assert_non_null(strstr(err.message, "can't be opened: No such file or directory"));
 }
 
+/* libpng's own limit is a million pixels in a row. */
+static void a_picture_wider_than_a_million(void **state) {
+    (void)state;
+    enum { W = 1000001 };
+    uint8_t *rgb = calloc(W, 3);
+    assert_non_null(rgb);
+    Error err = {0};
+    if (image_write_png(at("wide.png"), rgb, W, 1, NULL, &err)) fail_msg("%s", err.message);
+    size_t size;
+    char *bytes = file_read(at("wide.png"), &size, &err);
+    assert_non_null(bytes);
+    assert_memory_equal(bytes + 12, "IHDR\x00\x0F\x42\x41\x00\x00\x00\x01", 12);
+    free(bytes);
+    free(rgb);
+    assert_int_equal(unlink(at("wide.png")), 0);
+}
+
+/* diffusers: (x / 2 + 0.5).clamp(0, 1), then numpy's (255 x).round(), which takes a half to the even
+ * number: -0.4 becomes 76.5 in double, so 76. */
+static void pixels_are_rounded(void **state) {
+    (void)state;
+    static const double x[] = {-2, -1, -0.4, 0, 0.41, 1, 2, -0.999, -0.995, 0.251, 0.254, 0.997};
+    static const int expected[] = {0, 0, 76, 128, 180, 255, 255, 0, 1, 160, 160, 255};
+    Context ctx = {0};
+    Tensor image = TENSOR_NEW(&ctx, 1, 2, 2, 3), latents = TENSOR_NEW(&ctx, 1, 1, 1, 4);
+    for (int i = 0; i < 12; i++) image.data[i] = (real)x[i];
+    for (int i = 0; i < 4; i++) latents.data[i] = (real)i;
+    Picture picture;
+    assert_int_equal(to_picture(&ctx, latents, image, &picture), 0);
+    for (int i = 0; i < 12; i++) assert_int_equal(picture.rgb[i], expected[i]);
+    picture_free(&picture);
+    context_free(&ctx);
+}
+
 int main(void) {
     assert_non_null(mkdtemp(dir));
     const struct CMUnitTest tests[] = {
@@ -172,6 +207,8 @@ int main(void) {
         cmocka_unit_test(same_input_same_bytes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(a_picture_wider_than_a_million),
+        cmocka_unit_test(pixels_are_rounded),
     };
     int failed = cmocka_run_group_tests_name("image", tests, NULL, NULL);
     rmdir(dir);
