@@ -11,6 +11,7 @@
  *     cli_verify.c    the kit, and a port's outputs or our own
  *     cli_info.c      what a directory or file holds; a fresh adapter
  *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
+ *     cli_outputs.c   that no output overwrites an input or another output
  *
  * Results go to stdout; progress, notes and errors to stderr, an error as one line. */
 #ifndef LLMDIFF_CLI_H
@@ -142,8 +143,35 @@ int cli_check_settings(const Options *o, llmdiff_error *err);
 bool has_extension(const char *path, const char *extension);
 /* What --trace and --trace-only may be together. 0 or -1. */
 int cli_check_trace(const Options *o, llmdiff_error *err);
-/* Do both names mean one file, which may not be there yet? */
-bool same_path(const char *a, const char *b);
+
+/* ---- cli_outputs.c ----------------------------------------------------------------------------- */
+
+/* Do both names mean one file, by whatever path or link? It need not be there yet. */
+bool same_file(const char *a, const char *b);
+/* Is it the directory, or would it be somewhere below? */
+bool lies_in(const char *path, const char *dir);
+
+/* A file that the command reads; path NULL: it wasn't given. */
+typedef struct CliInput {
+    const char *what; /* "the reference" */
+    const char *path;
+} CliInput;
+
+/* Would `path`, given with `flag`, overwrite one of n inputs? NULL: it wasn't given. 0 or -1. */
+int cli_check_inputs(const char *flag, const char *path, const CliInput *in, size_t n,
+                     llmdiff_error *err);
+/* What generate and encode read beside the models. */
+#define RUN_INPUTS 6
+void cli_run_inputs(const Options *o, CliInput in[RUN_INPUTS]);
+/* Are two outputs one file? Either may be NULL. 0 or -1. */
+int cli_check_apart(const char *flag, const char *path, const char *other_flag, const char *other,
+                    llmdiff_error *err);
+/* By its name: what a port writes. */
+bool cli_is_tensors(const char *path);
+/* Is `path` the kit's directory, or would it be somewhere below? 0 or -1. */
+int cli_check_kit(const char *flag, const char *path, const char *kit, llmdiff_error *err);
+/* Would `path` overwrite what a port wrote into this directory? 0 or -1. */
+int cli_check_port(const char *flag, const char *path, const char *port, llmdiff_error *err);
 
 /* cli_progress.c: one line on the terminal, and the time of every stage. */
 typedef enum Stage { STAGE_ENCODE, STAGE_SAMPLE, STAGE_DECODE, STAGES } Stage;
@@ -170,8 +198,9 @@ int run_encode(const Options *o, llmdiff_error *err);
 int run_tokenize(const Options *o, llmdiff_error *err);
 /* cli_compare.c, for the commands that make a report. */
 
-/* Can the files that were asked for be written? 0 or -1. */
-int cli_check_reports(const Options *o, llmdiff_error *err);
+/* Can the files that were asked for be written, and are they none of what is read: the n inputs, a
+ * kit's or a port's? 0 or -1. */
+int cli_check_reports(const Options *o, const CliInput *in, size_t n, llmdiff_error *err);
 /* What became of it: prints the report, writes the files that were asked for and ends it, or tells why
  * there is none. Returns the exit code. */
 int cli_judged(const Options *o, llmdiff_status status, llmdiff_report *report, llmdiff_error *err);

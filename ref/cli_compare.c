@@ -21,19 +21,32 @@ static void save(const llmdiff_report *report, Telling as, const char *path, llm
     llmdiff_free(text);
 }
 
-int cli_check_reports(const Options *o, llmdiff_error *err) {
-    const char *const paths[] = {o->json, o->html, o->svg};
+static int check_kit_and_port(const Options *o, const char *flag, const char *path,
+                              llmdiff_error *err) {
+    if (o->kit && cli_check_kit(flag, path, o->kit, err)) return -1;
+    return o->port ? cli_check_port(flag, path, o->port, err) : 0;
+}
+
+int cli_check_reports(const Options *o, const CliInput *in, size_t n, llmdiff_error *err) {
+    static const char *const flags[] = {"--json", "--html", "--svg"};
+    const char *paths[] = {o->json, o->html, o->svg};
     bool taken = false;
-    for (int i = 0; i < 3 && !err->status; i++) {
-        if (!paths[i]) continue;
-        if (to_stdout(paths[i]) && taken)
+    for (int i = 0; i < 3; i++) {
+        if (!to_stdout(paths[i])) continue;
+        if (taken)
             return cli_fail(err, "--json, --html, --svg: expected one of them on standard output");
-        if (to_stdout(paths[i]))
-            taken = true;
-        else
-            llmdiff_check_output(paths[i], err);
+        taken = true;
+        paths[i] = NULL;
     }
-    return err->status ? -1 : 0;
+    for (int i = 0; i < 3; i++) {
+        if (!paths[i]) continue;
+        for (int k = 0; k < i; k++)
+            if (cli_check_apart(flags[k], paths[k], flags[i], paths[i], err)) return -1;
+        if (cli_check_inputs(flags[i], paths[i], in, n, err) ||
+            check_kit_and_port(o, flags[i], paths[i], err) || llmdiff_check_output(paths[i], err))
+            return -1;
+    }
+    return 0;
 }
 
 static void print_table(const Options *o, const llmdiff_report *report, llmdiff_error *err) {
@@ -88,7 +101,9 @@ static int check_usage(const Options *o, llmdiff_error *err) {
     if (!o->operand[1])
         return cli_fail(err, "compare: expected two files, REF and MINE, found %s",
                         o->operand[0] ? "one" : "none");
-    return cli_check_reports(o, err);
+    const CliInput in[] = {
+        {"the reference", o->operand[0]}, {"MINE", o->operand[1]}, {"the file of --map", o->map}};
+    return cli_check_reports(o, in, sizeof in / sizeof *in, err);
 }
 
 int run_compare(const Options *o, llmdiff_error *err) {

@@ -30,16 +30,18 @@ static int encode_prompt(const Options *o, const llmdiff_pack *pack, const char 
     return err->status ? EXIT_FAILED : EXIT_OK;
 }
 
-static int check_trace(const Options *o, llmdiff_error *err) {
-    if (cli_check_trace(o, err)) return -1;
-    if (o->trace && same_path(o->trace, o->output))
-        return cli_fail(err, "--trace and --output: expected two files, found \"%s\" twice",
-                        o->trace);
-    return 0;
+static int check_files(const Options *o, llmdiff_error *err) {
+    CliInput in[RUN_INPUTS];
+    cli_run_inputs(o, in);
+    if (cli_check_trace(o, err) ||
+        cli_check_apart("--trace", o->trace, "--output", o->output, err) ||
+        cli_check_inputs("--trace", o->trace, in, RUN_INPUTS, err))
+        return -1;
+    return cli_check_inputs("--output", o->output, in, RUN_INPUTS, err);
 }
 
 int run_encode(const Options *o, llmdiff_error *err) {
-    if (check_trace(o, err)) return EXIT_USAGE;
+    if (check_files(o, err)) return EXIT_USAGE;
     char *prompt = cli_check_settings(o, err) ? NULL : cli_prompt(o, err);
     if (!prompt) return EXIT_USAGE;
     llmdiff_options options;

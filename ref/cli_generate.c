@@ -68,12 +68,41 @@ static int check_trace_names(const Options *o, llmdiff_error *err) {
     if (!o->trace || !o->save_latents) return 0;
     for (int64_t i = 0; i < o->batch_count && !err->status; i++) {
         char *trace = numbered(o->trace, i, err), *latents = numbered(o->save_latents, i, err);
-        if (!err->status && (same_path(trace, o->save_latents) || same_path(o->trace, latents)))
-            cli_fail(err, "--trace and --save-latents: expected two files, found \"%s\" twice",
-                     same_path(trace, o->save_latents) ? trace : latents);
+        if (!err->status) cli_check_apart("--trace", trace, "--save-latents", o->save_latents, err);
+        if (!err->status) cli_check_apart("--trace", o->trace, "--save-latents", latents, err);
         free(trace);
         free(latents);
     }
+    return err->status ? -1 : 0;
+}
+
+/* A preview's name has a step's number, of which there may be many: the input's own is asked for. */
+static void check_preview(const Options *o, const char *picture, const CliInput *in,
+                          llmdiff_error *err) {
+    const char *step = in->path;
+    for (const char *next; step && (next = strstr(step + 1, "_step"));) step = next;
+    if (!o->preview_every || !step || step == in->path || err->status) return;
+    const int64_t number = strtoll(step + strlen("_step"), NULL, 10);
+    if (number % o->preview_every) return;
+    char *name = preview_name(picture, number, err);
+    if (name) cli_check_inputs("--preview-every", name, in, 1, err);
+    free(name);
+}
+
+/* Every picture of a batch has files of its own. */
+static int check_inputs(const Options *o, llmdiff_error *err) {
+    static const char *const flags[] = {"--output", "--save-latents", "--trace"};
+    const char *names[] = {o->output, o->save_latents, o->trace};
+    CliInput in[RUN_INPUTS];
+    cli_run_inputs(o, in);
+    for (int64_t i = 0; i < o->batch_count && !err->status; i++)
+        for (int f = 0; f < 3 && !err->status; f++) {
+            char *path = names[f] ? numbered(names[f], i, err) : NULL;
+            if (path) cli_check_inputs(flags[f], path, in, RUN_INPUTS, err);
+            for (int n = 0; path && f == 0 && n < RUN_INPUTS; n++)
+                check_preview(o, path, &in[n], err);
+            free(path);
+        }
     return err->status ? -1 : 0;
 }
 
@@ -215,7 +244,8 @@ static int draw_all(Job *job, llmdiff_error *err) {
 static int run(Job *job, llmdiff_error *err) {
     const Options *o = job->o;
     llmdiff_options options;
-    if (check_names(o, err) || check_trace_names(o, err) || cli_check_settings(o, err))
+    if (check_names(o, err) || check_trace_names(o, err) || check_inputs(o, err) ||
+        cli_check_settings(o, err))
         return EXIT_USAGE;
     job->prompt = cli_prompt(o, err);
     if (!job->prompt) return EXIT_USAGE;

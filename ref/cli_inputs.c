@@ -116,23 +116,6 @@ int cli_check_trace(const Options *o, llmdiff_error *err) {
     return 0;
 }
 
-/* The directory that the name stands in. */
-static bool directory_of(const char *path, struct stat *found) {
-    char dir[4096];
-    const char *slash = strrchr(path, '/');
-    if (slash && (size_t)(slash - path) >= sizeof dir) return false;
-    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
-    return stat(dir, found) == 0;
-}
-
-bool same_path(const char *a, const char *b) {
-    const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
-    struct stat s, t;
-    if (strcmp(x ? x + 1 : a, y ? y + 1 : b) != 0) return false;
-    return directory_of(a, &s) && directory_of(b, &t) && s.st_dev == t.st_dev &&
-           s.st_ino == t.st_ino;
-}
-
 bool has_extension(const char *path, const char *extension) {
     size_t n = strlen(path), m = strlen(extension);
     if (n <= m) return false;

@@ -4,11 +4,25 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Our own outputs go neither into the kit, whose files have such names, nor where a report goes. */
+static int check_output(const Options *o, llmdiff_error *err) {
+    const char *const flags[] = {"--json", "--html", "--svg"},
+                      *paths[] = {o->json, o->html, o->svg};
+    if (cli_check_kit("--output", o->output, o->kit, err)) return -1;
+    for (int i = 0; i < 3; i++)
+        if (paths[i] && (same_file(paths[i], o->output) ||
+                         (cli_is_tensors(paths[i]) && lies_in(paths[i], o->output))))
+            return cli_fail(err, "%s: %s is among the outputs of --output: expected two files",
+                            flags[i], paths[i]);
+    return 0;
+}
+
 static int check_usage(const Options *o, llmdiff_error *err) {
     if (!o->kit) return cli_fail(err, "verify: by which kit? Give its directory with --kit");
     if (o->free_alone && o->forced_alone)
         return cli_fail(err, "--free and --forced: expected one of them; both is the default");
-    return cli_check_reports(o, err);
+    if (o->output && check_output(o, err)) return -1;
+    return cli_check_reports(o, NULL, 0, err);
 }
 
 int run_verify(const Options *o, llmdiff_error *err) {

@@ -373,6 +373,29 @@ static void outputs_that_cannot_be_written(void **state) {
     assert_directory("p ");
 }
 
+static void outputs_that_are_inputs(void **state) {
+    (void)state;
+    put_text("@/in.png", "precious");
+    put_text("@/x_step2.png", "precious");
+    put_text("@/x_2.png", "a prompt");
+    assert_error(DRAW("--init-img", "@/in.png", "-o", "@/./in.png"), 2,
+                 "--output: @/./in.png is the picture of --init-img: it would be overwritten");
+    assert_error(DRAW("--init-img", "@/y.png", "--mask", "@/in.png", "-o", "@/in.png"), 2,
+                 "--output: @/in.png is the picture of --mask: it would be overwritten");
+    assert_error(
+        RUN("generate", "-m", "@/p", "--prompt-file", "@/x_2.png", "-b", "2", "-o", "@/x.png"), 2,
+        "--output: @/x_2.png is the prompt's file: it would be overwritten");
+    assert_error(RUN("encode", "-m", MICRO, "--prompt-file", "@/x_2.png", "-o", "@/x_2.png"), 2,
+                 "--output: @/x_2.png is the prompt's file: it would be overwritten");
+    assert_error(DRAW("--init-img", "@/x_step2.png", "-o", "@/x.png", "--preview-every", "2"), 2,
+                 "--preview-every: @/x_step2.png is the picture of --init-img: it would be "
+                 "overwritten");
+    /* no picture, but none that is written either */
+    assert_error(DRAW("--init-img", "@/x_step2.png", "-o", "@/x.png", "--preview-every", "3"), 2,
+                 "@/x_step2.png: Not a PNG file");
+    assert_directory("in.png p x_2.png x_step2.png ");
+}
+
 static void a_failed_run_keeps_the_old_picture(void **state) {
     (void)state;
     put_text("@/x.png", "precious");
@@ -443,6 +466,7 @@ int main(void) {
         T(settings_that_the_models_do_not_have),
         T(latents_that_do_not_fit),
         T(noise_that_does_not_fit),
+        T(outputs_that_are_inputs),
         T(outputs_that_cannot_be_written),
         T(a_failed_run_keeps_the_old_picture),
         T(nan_stops_the_run_and_names_the_stage),

@@ -279,17 +279,18 @@ static void broken_maps_are_refused(void **state) {
     (void)state;
     static const struct {
         const char *json, *message;
-    } bad[] = {{"{\"a\": 1}", "map.json: \"a\": expected a name in quotes"},
-               {"{\"a\": \"\"}", "map.json: \"a\": expected names that are not empty"},
-               {"{\"\": \"a\"}", "map.json: \"\": expected names that are not empty"},
-               {"{\"a*\": \"b\"}", "map.json: \"a*\": expected as many '*' as in \"b\""},
-               {"{\"a\": \"b*\"}", "map.json: \"a\": expected as many '*' as in \"b*\""},
-               {"{\"a**\": \"b**\"}", "map.json: \"a**\": expected something between two '*'"},
-               {"{\"*a*a*a*a*a*a*a*a*\": \"*a*a*a*a*a*a*a*a*\"}",
-                "map.json: \"*a*a*a*a*a*a*a*a*\": expected at most 8 '*'"},
-               {"{\"a\": \"b\", \"a\": \"c\"}", "map.json: \"a\" is there twice"},
-               {"[1]", "map.json: expected a JSON object { }"},
-               {"{\"a\": ", "map.json: not JSON (at byte 5 of 6)"}};
+    } bad[] = {
+        {"{\"a\": 1}", "map.json: \"a\": expected a name in quotes"},
+        {"{\"a\": \"\"}", "map.json: \"a\": expected names that are not empty"},
+        {"{\"\": \"a\"}", "map.json: \"\": expected names that are not empty"},
+        {"{\"a*\": \"b\"}", "map.json: \"a*\": expected as many '*' as in \"b\", 0, found 1"},
+        {"{\"a\": \"b*\"}", "map.json: \"a\": expected as many '*' as in \"b*\", 1, found 0"},
+        {"{\"a**\": \"b**\"}", "map.json: \"a**\": expected something between two '*'"},
+        {"{\"*a*a*a*a*a*a*a*a*\": \"*a*a*a*a*a*a*a*a*\"}",
+         "map.json: \"*a*a*a*a*a*a*a*a*\": expected at most 8 '*'"},
+        {"{\"a\": \"b\", \"a\": \"c\"}", "map.json: \"a\" is there twice"},
+        {"[1]", "map.json: expected a JSON object { }"},
+        {"{\"a\": ", "map.json: not JSON (at byte 5 of 6)"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         Error err = {0};
         write_text(scratch("map.json"), bad[i].json);
@@ -519,7 +520,7 @@ static void the_references_own_yardstick(void **state) {
     assert_string_equal(r->row[0].tolerance.source,
                         "default for F16: 0.01 of the tensor's largest");
     report_free(r);
-    static const char *const broken[] = {"1e-3x", "", "nan", "-1", "inf"};
+    static const char *const broken[] = {"1e-3x", "", "nan", "-1", "inf", "10.5", "1e308"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         const char *const bad[] = {"yardstick:x", broken[i], NULL};
         char message[128];
@@ -527,8 +528,8 @@ static void the_references_own_yardstick(void **state) {
             request(written("ref", &wide, 1, bad), written("mine", &single, 1, NULL));
         Error err = {0};
         assert_null(compare_files(&q, &err));
-        snprintf(message, sizeof message, "ref: yardstick:x: expected a number, found \"%s\"",
-                 broken[i]);
+        snprintf(message, sizeof message,
+                 "ref: yardstick:x: expected a number of 0 to 10, found \"%s\"", broken[i]);
         assert_error(&err, message);
     }
 }

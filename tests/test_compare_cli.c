@@ -190,10 +190,30 @@ static void a_mistake_is_found_by_making_it(void **state) {
     /* the other way round it is this program that is wrong: nothing to be learned from it */
     r = RUN("compare", "@/mine.safetensors", "@/ref.safetensors", "-m", MICRO);
     assert_int_equal(r.code, 1);
-    assert_null(strstr(r.out, "recomputed"));
-    r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "-m", "@/no");
-    assert_int_equal(r.code, 1); /* judged all the same */
-    assert_holds(r.out, "hint: nothing was recomputed: the pack given with -m is no directory\n");
+    assert_null(strstr(r.out, "recomputed: mine"));
+    static const char *const not_ours = "hint: nothing was recomputed: this program, run again, "
+                                        "doesn't give the reference's numbers "
+                                        "there: it was made by another pack or program\n";
+    assert_holds(r.out, not_ours);
+    assert_holds(RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "-m", "@/pack").out,
+                 not_ours);
+    /* a pack of quite another kind */
+    r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "-m", "golden/data/llama_plain");
+    assert_int_equal(r.code, 1);
+    assert_holds(r.out, "hint: nothing was recomputed: @/ref.safetensors: golden/data/"
+                        "llama_plain/./unet/config.json: can't be opened: ");
+    /* the kit has the pack that the trace was made with, and knows it by its hash */
+    r = RUN("compare", "@/ref.safetensors", "@/mine.safetensors", "--kit", "golden/kit", "--rtol",
+            "1e-4");
+    assert_holds(r.out, "hint: recomputed: mine is what comes out with 0.001 for the norm's eps, "
+                        "everywhere, ");
+    r = RUN("compare", "@/mine.safetensors", "@/ref.safetensors", "--kit", "golden/kit", "--rtol",
+            "1e-4");
+    assert_holds(r.out, "hint: nothing was recomputed: ");
+    for (int same = 0; same < 2; same++)
+        assert_error(RUN("compare", "@/ref.safetensors",
+                         same ? "@/ref.safetensors" : "@/mine.safetensors", "-m", "@/no"),
+                     3, "@/no: expected a pack's directory, found nothing: give one with -m");
 }
 
 static void only_a_trace_can_be_recomputed(void **state) {
@@ -203,6 +223,28 @@ static void only_a_trace_can_be_recomputed(void **state) {
     assert_int_equal(r.code, 1);
     assert_holds(r.out, "hint: nothing was recomputed: the reference is no trace of llmdiff, whose "
                         "metadata say how it was made\n");
+}
+
+/* A file of the kit is known as one by where it lies. */
+static void the_kit_around_the_reference(void **state) {
+    (void)state;
+    static const char *const expected = "golden/kit/expected/operators.safetensors";
+    shell("mkdir -p @/no_kit/expected && cp golden/kit/expected/operators.safetensors @/copy && "
+          "cp @/copy @/no_kit/expected/x && echo '{}' > @/no_kit/manifest.json");
+    Result r = RUN("compare", expected, "@/copy", "--only", "^group_norm");
+    assert_ok(r);
+    assert_holds(r.out, "allowed: float64: 1e-12 of the largest (");
+    assert_null(strstr(r.out, "judged by a default"));
+    static const char *const others[] = {"@/copy", "@/no_kit/expected/x"};
+    for (int i = 0; i < 2; i++) {
+        r = RUN("compare", others[i], "@/copy", "--only", "^group_norm");
+        assert_ok(r);
+        assert_holds(r.out, "allowed: default for F64: 1e-08 of the tensor's largest (");
+        assert_holds(r.out, "\nfirst divergence: none\n"
+                            "judged by a default; a kit's tolerances are stricter (--kit)\n");
+    }
+    r = RUN("compare", "@/copy", "@/copy", "--rtol", "0");
+    assert_null(strstr(r.out, "judged by a default"));
 }
 
 /* A linear layer of the kit without its bias. */
@@ -256,6 +298,42 @@ static void wrong_usage(void **state) {
     assert_error(RUN("compare", "a", "b", "--json", "@/no/x.json"), 2,
                  "@/no/x.json: can't be created: No such file or directory");
     assert_error(RUN("info", "a", "b"), 2, "info: expected one DIR|FILE, found \"a\" and \"b\"");
+}
+
+/* Whatever the path or link that leads to it. */
+static void no_report_overwrites_what_it_is_about(void **state) {
+    (void)state;
+    static const char *const flags[] = {"--json", "--html", "--svg"};
+    static const struct {
+        const char *path, *what;
+    } inputs[] = {{"@/ref.safetensors", "the reference"},
+                  {"@/./ref.safetensors", "the reference"},
+                  {"@/soft", "the reference"},
+                  {"@/hard", "the reference"},
+                  {"@/off.safetensors", "MINE"},
+                  {"@/map.json", "the file of --map"}};
+    char message[256];
+    write_files();
+    put_text("@/map.json", "{\"x\": \"y\"}");
+    shell(
+        "ln -s ref.safetensors @/soft && ln @/ref.safetensors @/hard && cp @/off.safetensors @/o");
+    for (int f = 0; f < 3; f++) {
+        for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+            snprintf(message, sizeof message, "%s: %s is %s: it would be overwritten", flags[f],
+                     inputs[i].path, inputs[i].what);
+            assert_error(RUN("compare", "@/ref.safetensors", "@/off.safetensors", "--map",
+                             "@/map.json", flags[f], inputs[i].path),
+                         2, message);
+        }
+        const char *first = f == 2 ? "--html" : "--json", *second = f ? "--svg" : "--html";
+        snprintf(message, sizeof message, "%s and %s: expected two files, found \"@/x\" twice",
+                 first, second);
+        assert_error(RUN("compare", "@/ref.safetensors", "@/off.safetensors", first, "@/x", second,
+                         "@/.//x"),
+                     2, message);
+    }
+    assert_true(same_file("@/off.safetensors", "@/o"));
+    assert_true(file_exists(path("@/hard")) && !file_exists(path("@/x")));
 }
 
 /* A file that can't be read is no mismatch: nothing was judged. */
@@ -493,6 +571,8 @@ int main(void) {
         TEST(only_a_trace_can_be_recomputed),
         TEST(the_kits_own_cases_are_recomputed),
         TEST(wrong_usage),
+        TEST(the_kit_around_the_reference),
+        TEST(no_report_overwrites_what_it_is_about),
         TEST(files_that_are_no_tensors),
         TEST(files_of_every_kind),
         TEST(reports_go_to_files),

@@ -365,6 +365,61 @@ static void a_file_that_is_not_there(void **state) {
     free(bytes);
     assert_holds(JUDGE_ALL().out, "\nhint: picture.safetensors is none of the kit's files: ");
     assert_ok(JUDGE("--forced"));
+    /* What is there but is no file isn't missing. */
+    assert_int_equal(mkdir(path("@/port/picture.free.safetensors"), 0777), 0);
+    assert_error(JUDGE("--free"), 3,
+                 "@/port/picture.free.safetensors: can't be opened: it is a directory, not a file");
+    assert_int_equal(rmdir(path("@/port/picture.free.safetensors")), 0);
+    assert_int_equal(symlink("nothing", path("@/port/picture.free.npz")), 0);
+    assert_error(JUDGE("--free"), 3,
+                 "@/port/picture.free.npz: can't be opened: No such file or directory");
+}
+
+/* A small fault in one place must not hide a big one elsewhere: forced, each is its own. */
+static void what_diverges_by_itself_is_listed(void **state) {
+    (void)state;
+#define ALSO "\nalso diverging by themselves (forced, operators, modules): "
+    static const struct {
+        const char *walk, *name;
+        double value;
+    } faults[] = {{"forced", "unet/0/cond/conv_in", 3}, {"forced", "unet/1/uncond/conv_in", 40},
+                  {"forced", "uncond/llm/x.1", 900},    {"forced", "latents/1", 7},
+                  {"forced", "latents/2", 5},           {"free", "image", 1e6},
+                  {"forced", "unet/2/cond/eps", 1e3},   {"forced", "unet/2/cond/mid_block", 2e3},
+                  {"forced", "unet/2/cond/conv_out", 0}};
+    char file[64];
+    Edit e = unchanged;
+    e.at = 0;
+    e.name = GELU;
+    e.value = 1e-3;
+    edit_file(OPERATORS, &e, NULL);
+    assert_null(strstr(JUDGE_ALL().out, "also diverging"));
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        if (i == 6) {
+            Result r = JUDGE_ALL();
+            assert_holds(r.out, "first divergence: operators " GELU ": ");
+            assert_holds(r.out, ALSO "llm/x.1, unet/conv_in, latents\n");
+        }
+        snprintf(file, sizeof file, "@/port/picture.%s.safetensors", faults[i].walk);
+        e.name = faults[i].name;
+        e.value = faults[i].value;
+        edit_file(file, &e, NULL);
+    }
+    e.name = "linear/tokens/y";
+    e.value = NAN; /* nothing is worse */
+    edit_file(OPERATORS, &e, NULL);
+    Result r = JUDGE("--json", "@/r.json", "--html", "@/r.html");
+    const char *also = strstr(r.out, ALSO);
+    assert_non_null(also);
+    assert_holds(also, "unet/conv_in, gelu/small, latents, and 1 more\n");
+    size_t n;
+    char *json = contents("@/r.json", &n), *html = contents("@/r.html", &n);
+    assert_holds(json, "\"also_diverging\":\t{\n\t\t\"count\":\t7,\n");
+    assert_holds(html, "Also diverging by themselves (forced, operators, modules): ");
+    free(json);
+    free(html);
+    assert_null(strstr(JUDGE("--free", "--only", "^picture").out,
+                       "also diverging")); /* there errors are inherited */
 }
 
 static void files_that_are_no_files(void **state) {
@@ -582,6 +637,56 @@ static void kit_with(const char *const *edits) {
 #define KIT_WITH(...) kit_with((const char *const[]){__VA_ARGS__, NULL, NULL})
 #define JUDGE_BY_IT() RUN("verify", "--kit", "@/kit", "--port", "@")
 
+/* Neither what we compute nor a report may take the place of what is read. */
+static void nothing_overwrites_the_kit_or_the_port(void **state) {
+    (void)state;
+    static const char *const flags[] = {"--json", "--html", "--svg"};
+    char message[256];
+    Edit e = unchanged;
+    e.name = GELU;
+    edit_file(OPERATORS, &e, NULL);
+    KIT_WITH("version", "1");
+    assert_int_equal(link(path(OPERATORS), path("@/hard")), 0);
+    assert_int_equal(rename(path("@/port/modules.safetensors"), path("@/elsewhere")), 0);
+    assert_int_equal(symlink("../elsewhere", path("@/port/modules.safetensors")), 0);
+    static const char *const kit[] = {"@/kit/manifest.json", "@/kit/new.json", "@/kit/../kit/x",
+                                      "@/kit/expected/picture.safetensors", "@/port/../kit/x"};
+    for (int f = 0; f < 3; f++) {
+        for (size_t i = 0; i < sizeof kit / sizeof *kit; i++) {
+            snprintf(message, sizeof message, "%s: %s is in the kit, which is not written to",
+                     flags[f], kit[i]);
+            assert_error(RUN("verify", "--kit", "@/kit", flags[f], kit[i]), 2, message);
+            assert_error(RUN("compare", OPERATORS, OPERATORS, "--kit", "@/kit", flags[f], kit[i]),
+                         2, message);
+        }
+#define PORT_BY_IT(...) RUN("verify", "--kit", "@/kit", "--port", "@/port", __VA_ARGS__)
+        assert_error_holds(PORT_BY_IT(flags[f], OPERATORS), 2, "is among the port's outputs: ");
+        assert_error_holds(PORT_BY_IT(flags[f], "@/port/new.npz"), 2, "is among the port's output");
+        assert_error_holds(PORT_BY_IT(flags[f], "@/hard"), 2,
+                           ": @/hard is the port's operators.safetensors: it would be overwritten");
+        assert_error_holds(PORT_BY_IT(flags[f], "@/elsewhere"), 2,
+                           ": @/elsewhere is the port's modules.safetensors: it would be");
+    }
+    static const char *const out[] = {
+        "@/kit",        "@/kit/",         "@/kit/new",         "@/kit/new/",
+        "@/kit/../kit", "@/kit/expected", "@/kit/expected/new"};
+    for (size_t i = 0; i < sizeof out / sizeof *out; i++) {
+        snprintf(message, sizeof message, "--output: %s is in the kit, which is not written to",
+                 out[i]);
+        assert_error(RUN("verify", "--kit", "@/kit", "-o", out[i]), 2, message);
+    }
+    assert_error(RUN("verify", "--kit", "@/kit", "-o", "@/port", "--json", OPERATORS), 2,
+                 "--json: " OPERATORS " is among the outputs of --output: expected two files");
+    assert_error(RUN("verify", "--kit", "@/kit", "-o", "@/new", "--svg", "@/./new"), 2,
+                 "--svg: @/./new is among the outputs of --output: expected two files");
+    assert_error(PORT_BY_IT("--json", "@/x", "--svg", "@/./x"), 2,
+                 "--json and --svg: expected two files, found \"@/x\" twice");
+    assert_directory("elsewhere hard kit port ");
+    Result r = JUDGE("--json", "@/port/report.json");
+    assert_ok(r);
+    assert_ok(JUDGE("--json", "@/port/report.json")); /* again: a report is no output of a port */
+}
+
 static void other_versions_are_refused_by_name(void **state) {
     (void)state;
     KIT_WITH("version", "2");
@@ -673,10 +778,12 @@ static const Wrong wrongs[] = {
     {"groups/0/cases/2/outputs/0/yardstick", "0.1",
      "groups[0].cases[2].outputs[0].yardstick: expected an object, found a number"},
     {"groups/0/cases/2/outputs/0/yardstick/float32", "-1",
-     "groups[0].cases[2].outputs[0].yardstick.float32: expected a number from 0 on, found another "
-     "number"},
+     "groups[0].cases[2].outputs[0].yardstick.float32: expected a number of 0 to 10, found another "
+     "number\n"}, /* once, though it is forced's and free's */
+    {"groups/0/cases/2/outputs/0/yardstick/float32", "1e308",
+     "groups[0].cases[2].outputs[0].yardstick.float32: expected a number of 0 to 10, found "},
     {"groups/2/outputs/4/yardstick/free/bfloat16", "\"1\"",
-     "groups[2].outputs[4].yardstick.free.bfloat16: expected a number from 0 on, found a text"},
+     "groups[2].outputs[4].yardstick.free.bfloat16: expected a number of 0 to 10, found a text"},
     {"groups/2/pack", NULL, "groups[2].pack: expected a text, found nothing"},
     {"groups/2/inputs_names", NULL, "groups[2].inputs_names: expected a list, found nothing"},
 };
@@ -803,6 +910,8 @@ int main(void) {
         PORT(other_shapes_and_types),
         PORT(tolerance_by_stored_type),
         PORT(a_file_that_is_not_there),
+        PORT(nothing_overwrites_the_kit_or_the_port),
+        PORT(what_diverges_by_itself_is_listed),
         PORT(files_that_are_no_files),
         PORT(npz_is_as_good),
         PORT(absurd_headers),

@@ -285,6 +285,37 @@ static void wrong_usage_is_told_first(void **state) {
         GENERATE("-b", "3", "--trace", "@/t_3.safetensors", "--save-latents", "@/t.safetensors"), 2,
         "--trace and --save-latents: expected two files, found \"@/t_3.safetensors\" "
         "twice");
+    /* what is read is not written, under whatever name */
+    put_text("@/in.safetensors", "x");
+    assert_int_equal(symlink("in.safetensors", path("@/soft.safetensors")), 0);
+    static const char *const read_by[][2] = {{"--force", "the file of --force"},
+                                             {"--noise", "the file of --noise"},
+                                             {"--init-latents", "the file of --init-latents"},
+                                             {"--init-img", "the picture of --init-img"},
+                                             {"--mask", "the picture of --mask"}};
+    static const char *const names[] = {"@/in.safetensors", "@/soft.safetensors"};
+    for (size_t i = 0; i < sizeof read_by / sizeof *read_by; i++)
+        for (int k = 0; k < 2; k++) {
+            char message[256];
+            snprintf(message, sizeof message, ": %s is %s: it would be overwritten", names[k],
+                     read_by[i][1]);
+            assert_error_holds(GENERATE(read_by[i][0], "@/in.safetensors", "--trace", names[k]), 2,
+                               message);
+            assert_error_holds(
+                GENERATE(read_by[i][0], "@/in.safetensors", "--save-latents", names[k]), 2,
+                message);
+            if (i > 1) continue;
+            assert_error_holds(ENCODE(read_by[i][0], "@/in.safetensors", "--trace", names[k]), 2,
+                               message);
+            assert_error_holds(RUN("encode", "-m", MICRO, "-p", "a", read_by[i][0],
+                                   "@/in.safetensors", "-o", names[k]),
+                               2, message);
+        }
+    assert_int_equal(rename(path("@/in.safetensors"), path("@/t_2.safetensors")), 0);
+    assert_error_holds(
+        GENERATE("-b", "2", "--trace", "@/t.safetensors", "--force", "@/t_2.safetensors"), 2,
+        "--trace: @/t_2.safetensors is the file of --force: it would be overwritten");
+    assert_int_equal(unlink(path("@/t_2.safetensors")) + unlink(path("@/soft.safetensors")), 0);
     const char *nowhere = "@/none/t.safetensors: can't be created: No such file or directory";
     assert_error(GENERATE("--trace", "@/none/t.safetensors"), 1, nowhere);
     assert_error(ENCODE("--trace", "@/none/t.safetensors"), 1, nowhere);

@@ -1,5 +1,6 @@
 /* llmdiff compare: two files -> a Report. See yardstick.h. */
 #include "ref/yardstick/compare.h"
+#include "weights/file.h"
 
 #include <math.h>
 #include <regex.h>
@@ -56,7 +57,7 @@ static Dtype coarser(Dtype a, Dtype b) { return a > b ? a : b; }
 static Tolerance by_default(Dtype dtype) {
     static const double relative[] = {
         [DTYPE_F64] = 1e-8, [DTYPE_F32] = 1e-4, [DTYPE_F16] = 1e-2, [DTYPE_BF16] = 5e-2};
-    Tolerance t = {.relative = dtype_is_float(dtype) ? relative[dtype] : 0};
+    Tolerance t = {.relative = dtype_is_float(dtype) ? relative[dtype] : 0, .guessed = true};
     snprintf(t.source, sizeof t.source, "default for %s: %g of the tensor's largest",
              dtype_name(dtype), t.relative);
     return t;
@@ -82,9 +83,9 @@ static int yardstick_of(const Work *w, const char *name, double *out, Error *err
     if (!text) return 1;
     char *end;
     *out = strtod(text, &end);
-    if (end == text || *end || !(*out >= 0) || !isfinite(*out))
-        return fail(err, "%s: %s: expected a number, found \"%s\"", tensor_file_path(w->ref), key,
-                    text);
+    if (end == text || *end || !(*out >= 0 && *out <= YARDSTICK_MAX))
+        return fail(err, "%s: %s: expected a number of 0 to %d, found \"%s\"",
+                    tensor_file_path(w->ref), key, YARDSTICK_MAX, text);
     return 0;
 }
 
@@ -102,6 +103,7 @@ static int choose_tolerance(const Work *w, const Row *row, const double *ref, To
     if (known) return kit_tolerance(known, w->group->kind, KIT_FREE, dtype, largest, t, err);
     int status = dtype == DTYPE_F32 ? yardstick_of(w, row->ref.name, &own, err) : 1;
     if (status) return status < 0 ? -1 : 0;
+    t->guessed = false;
     t->relative = 2 * own;
     t->absolute = four_ulp_of(largest, dtype);
     snprintf(t->source, sizeof t->source, "2 x torch float32's %.2g of the largest, + 4 ulp", own);
@@ -196,7 +198,10 @@ static int open_files(Work *w, Error *err) {
     if (!err->set) w->ref = tensor_file_open(q->reference, NULL, err);
     if (w->ref) w->mine = tensor_file_open(q->mine, map, err);
     name_map_free(map);
-    if (w->mine && q->kit) w->kit = kit_open(q->kit, err);
+    if (w->mine && q->model && !is_directory(q->model))
+        fail(err, "%s: expected a pack's directory, found %s: give one with -m", q->model,
+             file_exists(q->model) ? "a file" : "nothing");
+    if (w->mine && !err->set) w->kit = q->kit ? kit_open(q->kit, err) : compare_own_kit(q, err);
     if (w->kit) w->group = compare_group(w->kit, q->reference);
     if (err->set) return -1;
     if (q->only) {

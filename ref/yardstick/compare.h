@@ -4,6 +4,11 @@
 
 #include "ref/yardstick/kit.h"
 
+/* The kit that the reference lies in, <kit>/expected/<reference>, as one of its files. NULL: none, or with
+ * a message. */
+Kit *compare_own_kit(const CompareRequest *request, Error *err);
+/* Is the reference that group's file itself, and not a trace? */
+bool compare_is_truth(const KitGroup *group, const char *reference);
 /* The group that the reference is the truth of; else the first picture, which it may be a trace of: a
  * yardstick there will do, and recompute.c learns nothing from a run that doesn't give the reference.
  * NULL: the kit has none. */

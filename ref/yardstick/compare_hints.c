@@ -4,6 +4,7 @@
 #include "ref/yardstick/recompute.h"
 #include "weights/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,11 +32,46 @@ static bool same_file(const char *a, const char *b) {
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+bool compare_is_truth(const KitGroup *group, const char *reference) {
+    return group && same_file(tensor_file_path(group->expected), reference);
+}
+
+/* "<directory of the reference>/..", malloc'ed, if there is a manifest; NULL: none, or with a message. */
+static char *directory_above(const char *reference, Error *err) {
+    const char *slash = strrchr(reference, '/');
+    const int n = slash ? (int)(slash - reference) + 1 : 0;
+    const size_t size = (size_t)n + sizeof "../manifest.json";
+    char *path = malloc(size);
+    if (!path) {
+        fail(err, "out of memory");
+        return NULL;
+    }
+    snprintf(path, size, "%.*s../manifest.json", n, reference);
+    const bool there = file_exists(path);
+    path[n + 2] = '\0';
+    if (there) return path;
+    free(path);
+    return NULL;
+}
+
+/* What isn't a kit of ours may have a manifest.json too. */
+Kit *compare_own_kit(const CompareRequest *request, Error *err) {
+    Error no_kit = {0};
+    char *dir = directory_above(request->reference, err);
+    Kit *kit = dir ? kit_open(dir, &no_kit) : NULL;
+    free(dir);
+    recompute_no_memory(&no_kit, err);
+    if (kit && compare_is_truth(compare_group(kit, request->reference), request->reference))
+        return kit;
+    kit_close(kit);
+    return NULL;
+}
+
 const KitGroup *compare_group(const Kit *kit, const char *reference) {
     const KitGroup *picture = NULL;
     for (size_t i = 0; i < kit->groups; i++) {
         const KitGroup *g = &kit->group[i];
-        if (same_file(tensor_file_path(g->expected), reference)) return g;
+        if (compare_is_truth(g, reference)) return g;
         if (!picture && g->kind == KIT_PICTURE) picture = g;
     }
     return picture;
@@ -51,28 +87,69 @@ const KitOutput *compare_output(const KitGroup *group, const char *name, const K
     return NULL;
 }
 
+/* One line, even where the tensors alone gave as many as there is room for. */
+static int say_why(Report *r, const char *why, Error *err) {
+    char text[RECOMPUTE_WHY + 40];
+    snprintf(text, sizeof text, "nothing was recomputed: %s", why);
+    if (r->hints == HINTS_MAX) free(r->hint[--r->hints]);
+    return add_hint(r, text, err);
+}
+
 static int recompute(Report *r, const CompareRequest *request, const Kit *kit, const double *ref,
                      const double *mine, Error *err) {
+    char why[RECOMPUTE_WHY] = "the kit has no such tensor";
     const Row *row = &r->row[r->first];
-    RecomputeQuestion q = {.kit = kit, .mode = KIT_FORCED, .row = row, .ref = ref, .mine = mine};
+    RecomputeQuestion q = {
+        .kit = kit, .mode = KIT_FORCED, .row = row, .ref = ref, .mine = mine, .why = why};
     q.group = compare_group(kit, request->reference);
     q.output = compare_output(q.group, row->ref.name, &q.c);
-    return q.output ? hints_by_recomputing(r, &q, err) : 0;
+    if (q.output) {
+        *why = '\0';
+        hints_by_recomputing(r, &q, err);
+    }
+    const bool asked = request->kit || request->model;
+    if (err->set) return -1;
+    return *why && asked ? say_why(r, why, err) : 0;
 }
 
 /* With the pack that REF was made with, as REF's metadata say; what can't be done is said. */
-static int recompute_trace(Report *r, const CompareRequest *request, const TensorFile *ref_file,
-                           const double *ref, const double *mine, Error *err) {
+static int recompute_trace(Report *r, const CompareRequest *request, const char *model,
+                           const TensorFile *ref_file, const double *ref, const double *mine,
+                           Error *err) {
     if (!tensor_file_metadata(ref_file, "prompt") || !tensor_file_metadata(ref_file, "settings"))
-        return add_hint(r,
-                        "nothing was recomputed: the reference is no trace of llmdiff, whose "
-                        "metadata say how it was made",
-                        err);
-    if (!is_directory(request->model))
-        return add_hint(r, "nothing was recomputed: the pack given with -m is no directory", err);
-    Kit *kit = kit_of_trace(request->reference, request->model, err);
+        return say_why(
+            r, "the reference is no trace of llmdiff, whose metadata say how it was made", err);
+    Kit *kit = kit_of_trace(request->reference, model, err);
     if (kit) recompute(r, request, kit, ref, mine, err);
     kit_close(kit);
+    return err->set ? -1 : 0;
+}
+
+/* The kit's pack that the reference was made with, by its hash: its path, malloc'ed. NULL: none, or with a
+ * message. */
+static char *pack_of_trace(const Kit *kit, const TensorFile *ref, Error *err) {
+    const char *hash = tensor_file_metadata(ref, "pack_sha256");
+    for (size_t i = 0; hash && i < kit->packs; i++)
+        if (kit->pack[i].sha256 && strcmp(kit->pack[i].sha256, hash) == 0)
+            return kit_path(kit, kit->pack[i].path, err);
+    return NULL;
+}
+
+/* A file of the kit by its case, a trace by the pack that was given or else the kit's. */
+static int recompute_first(Report *r, const ComparePair *p, const double *ref, const double *mine,
+                           Error *err) {
+    const CompareRequest *request = p->request;
+    const bool truth =
+        p->kit && compare_is_truth(compare_group(p->kit, request->reference), request->reference);
+    if (request->model && !truth)
+        return recompute_trace(r, request, request->model, p->ref, ref, mine, err);
+    if (!p->kit) return 0;
+    char *model = truth ? NULL : pack_of_trace(p->kit, p->ref, err);
+    if (model)
+        recompute_trace(r, request, model, p->ref, ref, mine, err);
+    else if (!err->set)
+        recompute(r, request, p->kit, ref, mine, err);
+    free(model);
     return err->set ? -1 : 0;
 }
 
@@ -88,9 +165,7 @@ int compare_hints(Report *r, const ComparePair *p, Error *err) {
     q.ref = ref;
     q.mine = mine;
     if (!err->set) hints_from_tensors(r, &q, err);
-    if (!err->set && p->kit && mine) recompute(r, p->request, p->kit, ref, mine, err);
-    if (!err->set && p->request->model && mine)
-        recompute_trace(r, p->request, p->ref, ref, mine, err);
+    if (!err->set && mine) recompute_first(r, p, ref, mine, err);
     free(ref);
     free(mine);
     return err->set ? -1 : hint_at_names(r, err);

@@ -127,6 +127,7 @@ static double float64_allowance(KitKind kind) {
 
 int kit_tolerance(const KitOutput *output, KitKind kind, KitMode mode, Dtype dtype, double largest,
                   Tolerance *t, Error *err) {
+    static const char all_zero[] = "all zero: exactly zero";
     const Yardstick y = output->yardstick[mode];
     double torch = NAN;
     const char *type = "";
@@ -135,6 +136,7 @@ int kit_tolerance(const KitOutput *output, KitKind kind, KitMode mode, Dtype dty
     case DTYPE_F64:
         t->relative = float64_allowance(kind);
         snprintf(t->source, sizeof t->source, "float64: %g of the largest", t->relative);
+        if (largest == 0) snprintf(t->source, sizeof t->source, "%s", all_zero);
         return 0;
     case DTYPE_F32: torch = y.f32, type = "float32"; break;
     case DTYPE_F16: torch = y.f16, type = "float16"; break;
@@ -149,6 +151,6 @@ int kit_tolerance(const KitOutput *output, KitKind kind, KitMode mode, Dtype dty
     t->relative = 2 * torch;
     t->absolute = four_ulp_of(largest, dtype);
     snprintf(t->source, sizeof t->source, "2 x torch %s's own error there, + 4 ulp", type);
-    if (largest == 0) snprintf(t->source, sizeof t->source, "all zero: exactly zero");
+    if (largest == 0) snprintf(t->source, sizeof t->source, "%s", all_zero);
     return 0;
 }

@@ -156,9 +156,9 @@ static const char *inner_path(Reader *r, const cJSON *object, const char *key) {
 static double error_of(Reader *r, const cJSON *object, const char *key) {
     const cJSON *item = field(object, key);
     if (!item || cJSON_IsNull(item)) return NAN;
-    if (cJSON_IsNumber(item) && item->valuedouble >= 0 && isfinite(item->valuedouble))
+    if (cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= YARDSTICK_MAX)
         return item->valuedouble;
-    wrong(r, key, "expected a number from 0 on, found %s",
+    wrong(r, key, "expected a number of 0 to %d, found %s", YARDSTICK_MAX,
           cJSON_IsNumber(item) ? "another number" : kind_of(item));
     return NAN;
 }
@@ -197,7 +197,7 @@ static void read_output(Reader *r, const cJSON *item, const KitCase *c, bool wal
                 o->yardstick[m] = yardstick(r, both, kit_mode_name((KitMode)m));
         leave(r, at);
     } else {
-        for (int m = 0; m < KIT_MODES; m++) o->yardstick[m] = yardstick(r, item, "yardstick");
+        o->yardstick[0] = o->yardstick[1] = yardstick(r, item, "yardstick");
     }
     const size_t size = strlen(c->name) + strlen(o->name) + 2;
     o->stored = need(r, size, 1);

@@ -31,11 +31,12 @@ static int check_rule(const char *path, const cJSON *rule, Error *err) {
     if (!ours) return fail(err, "%s: \"%s\": expected a name in quotes", path, rule->string);
     if (!*ours || !*rule->string)
         return fail(err, "%s: \"%s\": expected names that are not empty", path, rule->string);
-    int n = stars(rule->string);
+    const int n = stars(rule->string), m = stars(ours);
     if (n > STARS_MAX)
         return fail(err, "%s: \"%s\": expected at most %d '*'", path, rule->string, STARS_MAX);
-    if (n != stars(ours))
-        return fail(err, "%s: \"%s\": expected as many '*' as in \"%s\"", path, rule->string, ours);
+    if (n != m)
+        return fail(err, "%s: \"%s\": expected as many '*' as in \"%s\", %d, found %d", path,
+                    rule->string, ours, m, n);
     if (strstr(rule->string, "**"))
         return fail(err, "%s: \"%s\": expected something between two '*'", path, rule->string);
     return 0;

@@ -11,6 +11,7 @@
 #include "ref/yardstick/run.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,19 @@ typedef struct Work {
         explained; /* by the tensors alone: the stage itself may say more, the rest need not be asked */
     Error *err; /* out of memory */
 } Work;
+
+/* Says why nothing was recomputed, unless that is said or wasn't asked. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static void
+because(const RecomputeQuestion *q, const char *fmt, ...) {
+    va_list args;
+    if (!q->why || *q->why) return;
+    va_start(args, fmt);
+    vsnprintf(q->why, RECOMPUTE_WHY, fmt, args);
+    va_end(args);
+}
 
 /* ---- one run --------------------------------------------------------------------------------------- */
 
@@ -136,6 +150,8 @@ static double *run_once(Work *w, const Try *t) {
         for (size_t i = 0; !t && i < out.count; i++)
             if (strcmp(out.tensor[i].name, q->output->stored) == 0) w->target = i;
     }
+    if (!values && !t && w->cost <= RUN_MAX)
+        because(q, "%s", stopped.set ? stopped.message : "the run doesn't come to this tensor");
     tensor_file_close(file);
     outputs_free(&out);
     w->runs++;
@@ -296,10 +312,21 @@ int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err) {
         if (plain && w->cost <= RUN_MAX && residual_of(w, q->ref, plain, w->limit) <= w->limit) {
             search(w);
             conclude(w, r);
+        } else if (w->cost > RUN_MAX) {
+            because(q, "one run takes more than %.0e multiplications", RUN_MAX);
+        } else if (plain) {
+            because(q, "this program, run again, doesn't give the reference's numbers there: it "
+                       "was made by another pack or program");
         }
         free(plain);
         kit_run_free(w->run);
         recompute_part_end(&w->part);
+    } else {
+        because(q, "%s",
+                q->row->verdict != ROW_MISMATCH ? "a known mistake gives finite numbers"
+                : dtype_is_float(q->row->ref.dtype)
+                    ? "too little is off to tell one mistake from another"
+                    : "known mistakes are of numbers that are not whole");
     }
     free(w->call);
     free(w);

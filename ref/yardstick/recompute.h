@@ -14,7 +14,10 @@ typedef struct RecomputeQuestion {
     const Row *row;
     const double *ref, *mine;
     int threads;
+    char *why; /* [RECOMPUTE_WHY], "" before: why nothing was recomputed. NULL: not asked */
 } RecomputeQuestion;
+
+#define RECOMPUTE_WHY 400
 
 /* Puts what it finds in front of the report's hints; nothing is fine. 0, or -1 with a message when out of
  * memory. */

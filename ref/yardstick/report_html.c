@@ -167,6 +167,18 @@ static void put_what_is_wrong(Text *out, const Row *row) {
         value_text(n[3], row->worst_mine, 9));
 }
 
+static void put_others(Text *out, const Report *r) {
+    Others others;
+    if (report_others(r, &others, out->err) || !others.count) return;
+    put(out, "<p>Also diverging by themselves (forced, operators, modules): ");
+    for (size_t i = 0; i < others.shown; i++) {
+        put(out, "%s", i ? ", " : "");
+        put_escaped(out, others.name[i], OTHER_SIZE);
+    }
+    if (others.count > others.shown) put(out, ", and %zu more", others.count - others.shown);
+    put(out, ".</p>\n");
+}
+
 static void put_first(Text *out, const Report *r) {
     if (r->first >= r->rows) return;
     const Row *row = &r->row[r->first];
@@ -183,6 +195,7 @@ static void put_first(Text *out, const Report *r) {
         put(out, "</li>\n");
     }
     if (r->hints) put(out, "</ul>\n");
+    put_others(out, r);
     put(out, "</section>\n");
 }
 

@@ -111,6 +111,15 @@ static void add_first(cJSON *json, const Report *r, Error *err) {
     add_text(first, "name", r->row[r->first].name, err);
 }
 
+static void add_others(cJSON *json, const Report *r, Error *err) {
+    Others others;
+    if (report_others(r, &others, err)) return;
+    cJSON *also = add_object(json, "also_diverging", err);
+    add_number(also, "count", (double)others.count, err);
+    cJSON *names = add_array(also, "largest", err);
+    for (size_t i = 0; i < others.shown; i++) add_text(names, NULL, others.name[i], err);
+}
+
 static void add_report(cJSON *json, const Report *r, Error *err) {
     add_text(json, "format", "llmdiff-report", err);
     add_number(json, "version", 1, err);
@@ -125,6 +134,7 @@ static void add_report(cJSON *json, const Report *r, Error *err) {
     add_first(json, r, err);
     cJSON *hints = add_array(json, "hints", err);
     for (size_t i = 0; i < r->hints; i++) add_text(hints, NULL, r->hint[i], err);
+    add_others(json, r, err);
     cJSON *rows = add_array(json, "rows", err);
     for (size_t i = 0; i < r->rows && !err->set; i++) add_row(rows, &r->row[i], err);
 }

@@ -240,6 +240,21 @@ static void put_first(Text *out, const Report *r) {
     }
 }
 
+static void put_others(Text *out, const Report *r) {
+    Others others;
+    if (report_others(r, &others, out->err) || !others.count) return;
+    put(out, "also diverging by themselves (forced, operators, modules): ");
+    for (size_t i = 0; i < others.shown; i++) put(out, "%s%s", i ? ", " : "", others.name[i]);
+    if (others.count > others.shown) put(out, ", and %zu more", others.count - others.shown);
+    put(out, "\n");
+}
+
+static bool guessed(const Report *r) {
+    for (size_t i = 0; i < r->rows; i++)
+        if (r->row[i].verdict <= ROW_NONFINITE && r->row[i].tolerance.guessed) return true;
+    return false;
+}
+
 char *report_text(const Report *r, bool all_rows, Error *err) {
     Text out = {.err = err};
     put(&out, "%s: reference %s, mine %s\n", r->title, r->reference, r->mine);
@@ -250,5 +265,8 @@ char *report_text(const Report *r, bool all_rows, Error *err) {
     put_counts(&out, r);
     put_first(&out, r);
     for (size_t i = 0; i < r->hints; i++) put(&out, "hint: %s\n", r->hint[i]);
+    put_others(&out, r);
+    if (report_code(r) == 0 && guessed(r))
+        put(&out, "judged by a default; a kit's tolerances are stricter (--kit)\n");
     return text_finish(&out);
 }

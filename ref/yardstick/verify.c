@@ -104,12 +104,18 @@ static char *path_of(const char *directory, const Part *p, const char *extension
     return path;
 }
 
+/* Whatever it is: a directory or a link to nothing is told when it is opened. */
+static bool is_there(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
 /* The port's file of this part; none is fine. */
 static int open_theirs(const Verify *v, Part *p, Error *err) {
     char *plain = path_of(v->q->port, p, ".safetensors", err);
     char *npz = path_of(v->q->port, p, ".npz", err);
     if (!err->set) {
-        const bool first = file_exists(plain), second = file_exists(npz);
+        const bool first = is_there(plain), second = is_there(npz);
         if (first && second)
             fail(err, "%s and %s: expected one of them, found both", plain, npz);
         else if (first || second)

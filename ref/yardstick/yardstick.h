@@ -9,6 +9,7 @@
  *     run_operators.c, run_modules.c, run_walks.c   our own outputs for the kit
  *     verify.c                    a port's outputs, or ours -> a Report
  *     recompute.c                 a stage done again with a known mistake
+ *     report_others.c             what diverges by itself, beside the first divergence
  *     report_text.c, report_json.c, report_html.c, report_svg.c   a Report for people and programs
  *
  * All arithmetic here is in double, in both builds. */
@@ -74,7 +75,11 @@ typedef enum RowVerdict {
 typedef struct Tolerance {
     double absolute, relative;
     char source[96]; /* where it comes from: "2 x torch float32's 1.2e-07, + 4 ulp" */
+    bool guessed;    /* by the stored type alone */
 } Tolerance;
+
+/* Torch's own error, relative to a tensor's largest magnitude: more than this judges nothing. */
+#define YARDSTICK_MAX 10
 
 typedef struct Row {
     char *group; /* "picture.forced"; NULL: compare has none. malloc'ed */
@@ -139,6 +144,17 @@ void report_offer_worst(Report *r, const Row *row, double *ref, double *mine);
 void report_conclude(Report *r);
 /* 0 match, 1 mismatch, 3 missing or misshapen, 4 non-finite; of several 3 before 4 before 1. */
 int report_code(const Report *r);
+
+#define OTHERS_MAX 6
+#define OTHER_SIZE 160
+/* report_others.c: what diverges by itself, in groups where every input is the truth's (operators,
+ * modules, forced walks), beside the first divergence: modules and not their evaluations, the largest
+ * relative errors first. */
+typedef struct Others {
+    char name[OTHERS_MAX][OTHER_SIZE]; /* [shown] */
+    size_t shown, count;               /* count: with those that aren't shown */
+} Others;
+int report_others(const Report *r, Others *out, Error *err); /* -1 with a message: out of memory */
 
 const char *verdict_name(RowVerdict verdict); /* "non-finite" */
 
