@@ -818,7 +818,11 @@ static void sums(void **state) {
     sum_of(&f, 3, (double[]){1, 0.9, -0.9}, (double[]){1, 0.9, 0.9});
     expect(&f, alg1[3], "the sign of uncond/llm/s_word.3");
     sum_of(&f, 3, (double[]){1, 0.9, -0.9}, (double[]){1, 0.81, -0.81});
-    expect(&f, alg1[3], "the reference has 1, 0.9, -0.9 there");
+    expect(&f, alg1[3], "the reference has 1, 0.9, -0.9 there: the squares of");
+    sum_of(&f, 3, (double[]){1, 1.37236, -0.9}, (double[]){1, 1.88337, -0.9});
+    expect(&f, alg1[3], "the square of the reference's there, a factor that is applied twice");
+    sum_of(&f, 3, (double[]){1, 0.9, -0.9}, (double[]){1, 0.7, -0.7});
+    expect(&f, alg1[3], "the reference has 1, 0.9, -0.9 there, to");
     files_free(&f);
     both(&f, 3, step);
     sum_of(&f, 2, (double[]){0.98, -0.3}, (double[]){0.97, -0.2});

@@ -141,6 +141,14 @@ static const char *meaning(int n, const double *ref, const double *mine, char *t
         return ": the two are swapped";
     if (n == 3 && differ == 2 && near(ref[1], mine[2]) && near(ref[2], mine[1]))
         return ": the last two are swapped";
+    int squares = 0;
+    for (int i = 0; i < n; i++)
+        squares += !near(ref[i], mine[i]) && near(mine[i], ref[i] * fabs(ref[i]));
+    if (differ > 0 && squares == differ) {
+        snprintf(text, size, ": %s of the reference's there, a factor that is applied twice",
+                 differ > 1 ? "the squares" : "the square");
+        return text;
+    }
     if (differ != 1) return "";
     if (fabs(mine[at]) <= 1e-3 * fabs(ref[at]))
         snprintf(text, size, ": %s is left out", name[at]);

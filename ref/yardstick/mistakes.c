@@ -477,6 +477,8 @@ static const Mistake table[] = {
     {OP_ROPE, "without the rotary embedding's linear scaling", rope_factor, 0},
     {OP_ROPE, "with the rotary embedding turning backwards", rope_backwards, 0},
     {OP_ROPE, "with the rotary embedding over the whole head", rope_whole_head, 0},
+    {OP_ROPE, "with the head's width for the rotary part's in the rotary frequencies",
+     mistaken_rope_exponent, 0},
     {OP_ROPE, "without the rotary embedding", rope_left_out, 0},
     {OP_RESIZE_NEAREST, "with bilinear for nearest neighbour", bilinear, 0},
     {OP_ADD, "with a sum's first term alone", only_first, 0},

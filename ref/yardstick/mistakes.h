@@ -63,5 +63,6 @@ bool mistaken_eps(Context *ctx, const OperatorCall *call, double eps, Tensor *y)
 bool mistaken_norm(Context *ctx, const OperatorCall *call, double which, Tensor *y);
 bool mistaken_attention(Context *ctx, const OperatorCall *call, double which, Tensor *y);
 bool mistaken_interleaved_rope(Context *ctx, const OperatorCall *call, double value, Tensor *y);
+bool mistaken_rope_exponent(Context *ctx, const OperatorCall *call, double value, Tensor *y);
 
 #endif

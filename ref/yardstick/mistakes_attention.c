@@ -154,3 +154,13 @@ bool mistaken_interleaved_rope(Context *ctx, const OperatorCall *c, double value
             }
     return true;
 }
+
+/* theta^(-2 j / d) in place of theta^(-2 j / rotary): theta^(rotary / d) for theta. */
+bool mistaken_rope_exponent(Context *ctx, const OperatorCall *c, double value, Tensor *y) {
+    (void)value;
+    const int64_t d = c->x.dim[1] / c->heads;
+    if (c->rotary == d || c->rotary < 4) return false;
+    const double theta = pow(c->theta, (double)c->rotary / (double)d);
+    *y = rope(ctx, c->x, c->heads, c->rotary, theta, c->factor, c->position);
+    return true;
+}
