@@ -811,6 +811,8 @@ static void sums(void **state) {
     expect(&f, eq9[2], "the reference has 1.3, 0.4 there: the two are swapped");
     sum_of(&f, 2, (double[]){1.3, 0.4}, (double[]){1.3, 0.5});
     expect(&f, eq9[2], "added is there 1.25 times");
+    sum_of(&f, 2, (double[]){1.3, 0.4}, (double[]){1.01 * 1.3, 1.01 * 0.4});
+    expect(&f, eq9[2], "the reference times 1.01, a constant factor");
     files_free(&f);
     both(&f, 4, alg1);
     sum_of(&f, 3, (double[]){1, 0.9, -0.9}, (double[]){1, 0.9, 0});

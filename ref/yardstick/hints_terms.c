@@ -191,6 +191,7 @@ static void ask_sum(Hints *h, const Terms *t) {
 }
 
 void hint_terms(Hints *h) {
+    if (hint_found(h, RANK_FACTOR)) return; /* all coefficients times that: said more simply */
     if (!h->q->ref_file || h->is_integer || h->count < 4 || !(h->lowest < h->highest)) return;
     for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
         char prefix[300];
