@@ -503,7 +503,7 @@ static const PackCase packs[] = {
      "s/\"norm_eps\": 1e-05/\"norm_eps\": 0.01/", "modules unet/down_blocks.0.resnets.0/y",
      "with 0.01 for the norm's eps"},
     {"half as many groups", "unet/config.json", "s/\"norm_num_groups\": 8/\"norm_num_groups\": 4/",
-     "modules unet/down_blocks.0.attentions.0/y", "with half as many groups"},
+     "modules unet/down_blocks.0.resnets.0/y", "with half as many groups"},
     {"half as many heads", "unet/config.json",
      "s/\"attention_head_dim\": 4/\"attention_head_dim\": 2/",
      "modules eq9/adapter/down_blocks.0.attentions.0.transformer_blocks.0.attn2/original",
