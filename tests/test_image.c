@@ -164,6 +164,27 @@ static void damaged_files_are_refused(void **state) {
     assert_non_null(strstr(err.message, "can't be opened: No such file or directory"));
 }
 
+/* A palette of three colours in two bits a pixel, written by libpng. */
+static void palettes_become_colours(void **state) {
+    (void)state;
+    static const uint8_t palette[] = {255, 0, 0, 10, 200, 30, 0, 0, 255};
+    static const uint8_t index[] = {0, 1, 2, 2, 1, 0, 0, 0, 1, 2, 1, 2, 0, 2, 1};
+    png_image image = {.version = PNG_IMAGE_VERSION,
+                       .width = 5,
+                       .height = 3,
+                       .format = PNG_FORMAT_RGB_COLORMAP,
+                       .colormap_entries = 3};
+    assert_true(png_image_write_to_file(&image, at("palette.png"), 0, index, 5, palette));
+    Error err = {0};
+    int64_t width, height;
+    uint8_t *rgb = image_read_png(at("palette.png"), &width, &height, &err);
+    if (!rgb) fail_msg("%s", err.message);
+    assert_true(width == 5 && height == 3);
+    for (int i = 0; i < 15; i++) assert_memory_equal(rgb + 3 * i, palette + 3 * index[i], 3);
+    free(rgb);
+    assert_int_equal(unlink(at("palette.png")), 0);
+}
+
 /* libpng's own limit is a million pixels in a row. */
 static void a_picture_wider_than_a_million(void **state) {
     (void)state;
@@ -207,6 +228,7 @@ int main(void) {
         cmocka_unit_test(same_input_same_bytes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(palettes_become_colours),
         cmocka_unit_test(a_picture_wider_than_a_million),
         cmocka_unit_test(pixels_are_rounded),
     };

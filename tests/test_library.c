@@ -278,6 +278,31 @@ static void the_program_draws_the_same_picture(void **state) {
     llmdiff_close(pack);
 }
 
+/* Image to image draws at strength 0.8 and inpainting at 1, unless the request says. */
+static void strength_has_its_defaults(void **state) {
+    (void)state;
+    llmdiff_pack *pack = open_micro(LLMDIFF_USE_GENERATE);
+    llmdiff_request r = request();
+    r.steps = 5;
+    llmdiff_result *result = draw(pack, &r);
+    assert_int_equal(llmdiff_save_png(result, path("@/in.png"), NULL), LLMDIFF_OK);
+    llmdiff_result_free(result);
+    char in[256];
+    snprintf(in, sizeof in, "%s", path("@/in.png"));
+    r.init_image_file = in;
+    for (int masked = 0; masked < 2; masked++) {
+        r.mask_file = masked ? in : NULL;
+        r.strength = 0;
+        llmdiff_result *unsaid = draw(pack, &r);
+        r.strength = masked ? 1 : 0.8;
+        llmdiff_result *said = draw(pack, &r);
+        assert_same_picture(unsaid, said);
+        llmdiff_result_free(unsaid);
+        llmdiff_result_free(said);
+    }
+    llmdiff_close(pack);
+}
+
 typedef struct Seen {
     const char *name;
     char *data;
@@ -721,6 +746,7 @@ int main(void) {
         T(opening_says_what_is_wrong),
         T(tokens_begin_with_the_begin_token),
         T(the_program_draws_the_same_picture),
+        T(strength_has_its_defaults),
         T(kept_activations_are_those_observed),
         T(a_star_keeps_all_that_begin_so),
         T(an_encoding_has_no_picture),
