@@ -135,12 +135,14 @@ static char *pack_of_trace(const Kit *kit, const TensorFile *ref, Error *err) {
     return NULL;
 }
 
-/* A file of the kit by its case, a trace by the pack that was given or else the kit's. */
+/* A file of the kit by its case, a trace by the pack that was given or else the kit's. A pack that was
+ * given goes before a kit that wasn't. */
 static int recompute_first(Report *r, const ComparePair *p, const double *ref, const double *mine,
                            Error *err) {
     const CompareRequest *request = p->request;
     const bool truth =
-        p->kit && compare_is_truth(compare_group(p->kit, request->reference), request->reference);
+        p->kit && (request->kit || !request->model) &&
+        compare_is_truth(compare_group(p->kit, request->reference), request->reference);
     if (request->model && !truth)
         return recompute_trace(r, request, request->model, p->ref, ref, mine, err);
     if (!p->kit) return 0;
