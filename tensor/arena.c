@@ -67,6 +67,7 @@ ArenaMark arena_mark(const Arena *arena) {
 }
 
 static void rewind_to(Arena *arena, ArenaMark mark) {
+    if (mark.in_use < arena->pin.in_use) mark = arena->pin;
     ArenaBlock *b = mark.block ? mark.block : arena->first;
     arena->current = b;
     arena->in_use = mark.in_use;
@@ -94,6 +95,24 @@ void *arena_release_keeping(Arena *arena, ArenaMark mark, const void *keep, size
            (size_t)(arena->current->data + arena->current->used - ((unsigned char *)to + bytes)));
     poison_free(arena);
     return to;
+}
+
+ArenaMark arena_pin(Arena *arena) {
+    ArenaMark before = arena->pin;
+    arena->pin = arena_mark(arena);
+    return before;
+}
+
+void arena_unpin(Arena *arena, ArenaMark before) { arena->pin = before; }
+
+bool arena_pinned(const Arena *arena, const void *p) {
+    if (arena->pin.in_use == 0) return false;
+    for (const ArenaBlock *b = arena->first; b; b = b->next) {
+        const size_t kept = b == arena->pin.block ? arena->pin.used : b->size;
+        if ((uintptr_t)p - (uintptr_t)b->data < kept) return true;
+        if (b == arena->pin.block) return false;
+    }
+    return false;
 }
 
 void arena_free(Arena *arena) {

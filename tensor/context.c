@@ -1,5 +1,6 @@
 /* Context: arena scopes, the sticky error, named activations. See tensor.h. */
 #include "tensor/stand_in.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 #include <math.h>
@@ -61,6 +62,10 @@ real *scratch_reals(Context *ctx, size_t n) {
     return p;
 }
 
+double *scratch_doubles(Context *ctx, int64_t n) {
+    return (double *)(void *)scratch_reals(ctx, (size_t)n * (sizeof(double) / sizeof(real)));
+}
+
 Tensor tensor_new(Context *ctx, int ndim, const int64_t *dim) {
     if (ctx->error.set) return (Tensor){0};
     Tensor t = shaped(NULL, ndim, dim);
@@ -72,17 +77,26 @@ Tensor tensor_new(Context *ctx, int ndim, const int64_t *dim) {
     return t.data ? t : (Tensor){0};
 }
 
+/* dx += dy */
+static void copy_backward(Context *ctx, const void *call, Tensor y, const real *dy) {
+    add_scaled(ctx, tensor_numel(y), 1, dy, tape_gradient(ctx, *(const Tensor *)call));
+}
+
 Tensor tensor_copy(Context *ctx, Tensor x) {
     Tensor y = tensor_new(ctx, x.ndim, x.dim);
-    if (y.data) memcpy(y.data, x.data, (size_t)tensor_numel(x) * sizeof(real));
-    return y;
+    if (!y.data) return y;
+    memcpy(y.data, x.data, (size_t)tensor_numel(x) * sizeof(real));
+    return is_variable(ctx, x) ? tape_record(ctx, y, copy_backward, &x, sizeof x) : y;
 }
 
 Tensor tensor_at(Tensor x, int64_t b) {
     if (!x.data) return x;
     assert(x.ndim >= 2 && b >= 0 && b < x.dim[0]);
     Tensor t = shaped(x.data, x.ndim - 1, x.dim + 1);
-    t.data += b * tensor_numel(t);
+    const int64_t offset = b * tensor_numel(t);
+    t.data += offset;
+    t.var = x.var;
+    t.at = x.at + offset;
     return t;
 }
 
@@ -90,15 +104,17 @@ Tensor tensor_view(Tensor x, int ndim, const int64_t *dim) {
     if (!x.data) return x;
     Tensor t = shaped(x.data, ndim, dim);
     assert(tensor_numel(t) == tensor_numel(x));
+    t.var = x.var;
+    t.at = x.at;
     return t;
 }
 
 ArenaMark scope_begin(Context *ctx) { return arena_mark(&ctx->arena); }
 
 Tensor scope_end(Context *ctx, ArenaMark mark, Tensor result) {
-    if (!result.data) {
-        arena_release(&ctx->arena, mark);
-        return (Tensor){0};
+    if (!result.data || arena_pinned(&ctx->arena, result.data)) {
+        arena_release(&ctx->arena, mark); /* down to the pin; a result below it stays where it is */
+        return result.data ? result : (Tensor){0};
     }
     size_t bytes = (size_t)tensor_numel(result) * sizeof(real);
     result.data = arena_release_keeping(&ctx->arena, mark, result.data, bytes);
@@ -139,6 +155,7 @@ static void force(Context *ctx, Tensor x, Tensor seen, const char *name) {
 }
 
 static void show(Context *ctx, Tensor x, bool is_map, const char *name) {
+    x.var = 0; /* looking is not computing: nothing to record */
     if (poll_cancelled(ctx, name)) return;
     if (!all_finite(x.data, tensor_numel(x))) {
         fail(&ctx->error, "%s: a value is not finite (NaN or infinity), so the run stops here",

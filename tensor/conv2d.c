@@ -6,6 +6,7 @@
  * of all pixels would be kh*kw times the map, so they are gathered for a strip of pixels at a time;
  * within a strip both the gathering and the product use all threads. */
 #include "tensor/stand_in.h"
+#include "tensor/tape.h"
 
 #include <assert.h>
 #include <string.h>
@@ -43,43 +44,138 @@ static void gather(real *restrict patch, const real *picture, const real *zeros,
         for (int64_t t = 0; t < taps; t++) *patch++ = tap[t][c];
 }
 
+/* What both directions need to know of a convolution. */
+typedef struct Geometry {
+    int64_t B, H, W, C, height, width, N, kh, kw, patch, pixels, strip;
+    bool pointwise; /* the map is its own patches */
+} Geometry;
+
+static Geometry geometry_of(Tensor x, const Weight *w, Conv2d opt) {
+    Geometry g = {.B = x.dim[0], .H = x.dim[1], .W = x.dim[2], .C = x.dim[3]};
+    g.N = w->dim[0], g.kh = w->dim[2], g.kw = w->dim[3], g.patch = g.C * g.kh * g.kw;
+    g.height = (g.H + opt.top + opt.bottom - g.kh) / opt.stride + 1;
+    g.width = (g.W + opt.left + opt.right - g.kw) / opt.stride + 1;
+    g.pixels = g.B * g.height * g.width;
+    g.strip = strip_size(g.pixels, g.patch);
+    g.pointwise = g.kh == 1 && g.kw == 1 && opt.stride == 1 && g.height == g.H && g.width == g.W;
+    return g;
+}
+
+/* The patches of `count` output pixels from `first` on. */
+static void gather_strip(const Context *ctx, const Geometry *g, Conv2d opt, const real *x,
+                         const real *zeros, int64_t first, int64_t count, real *patches) {
+    const int threads = parallel_threads(ctx, count * g->patch / GRAIN);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t p = 0; p < count; p++) {
+        const int64_t at = first + p, picture = at / (g->height * g->width);
+        const int64_t i = at / g->width % g->height, j = at % g->width;
+        gather(patches + p * g->patch, x + picture * g->H * g->W * g->C, zeros, g->H, g->W, g->C,
+               g->kh, g->kw, i * opt.stride - opt.top, j * opt.stride - opt.left);
+    }
+}
+
+typedef struct Convolution {
+    Tensor x;
+    Weight w, b;
+    Conv2d opt;
+} Convolution;
+
+static TapeBackward conv2d_backward;
+
 Tensor conv2d(Context *ctx, Tensor x, const Weight *w, const Weight *b, Conv2d opt) {
     STAND_IN(ctx, OP_CONV2D, .x = x, .w = w, .b = b, .conv = opt);
     if (ctx->error.set) return (Tensor){0};
     assert(x.ndim == 4 && w->ndim == 4 && w->dim[1] == x.dim[3] && opt.stride >= 1);
-    const int64_t B = x.dim[0], H = x.dim[1], W = x.dim[2], C = x.dim[3];
-    const int64_t N = w->dim[0], kh = w->dim[2], kw = w->dim[3], patch = C * kh * kw;
-    assert(H + opt.top + opt.bottom >= kh && W + opt.left + opt.right >= kw);
-    assert(kh * kw <= MAX_TAPS);
-    const int64_t height = (H + opt.top + opt.bottom - kh) / opt.stride + 1;
-    const int64_t width = (W + opt.left + opt.right - kw) / opt.stride + 1;
-    const int64_t pixels = B * height * width;
-    Tensor y = TENSOR_NEW(ctx, B, height, width, N);
+    assert(x.dim[1] + opt.top + opt.bottom >= w->dim[2]);
+    assert(x.dim[2] + opt.left + opt.right >= w->dim[3] && w->dim[2] * w->dim[3] <= MAX_TAPS);
+    const Geometry g = geometry_of(x, w, opt);
+    Tensor y = TENSOR_NEW(ctx, g.B, g.height, g.width, g.N);
 
-    if (kh == 1 && kw == 1 && opt.stride == 1 && height == H && width == W) {
-        gemm_weight(ctx, pixels, N, C, x.data, w, y.data); /* the map is its own patches */
-        bias_add(ctx, y, b);
-        return ctx->error.set ? (Tensor){0} : y;
+    if (g.pointwise) {
+        gemm_weight(ctx, g.pixels, g.N, g.C, x.data, w, y.data);
+    } else {
+        ArenaMark mark = scope_begin(ctx);
+        real *patches = scratch_reals(ctx, (size_t)(g.strip * g.patch));
+        real *zeros = scratch_reals(ctx, (size_t)g.C);
+        if (zeros) memset(zeros, 0, (size_t)g.C * sizeof(real));
+        for (int64_t first = 0; first < g.pixels && !poll_cancelled(ctx, "conv2d");
+             first += g.strip) {
+            const int64_t count = least(g.strip, g.pixels - first);
+            gather_strip(ctx, &g, opt, x.data, zeros, first, count, patches);
+            gemm_weight(ctx, count, g.N, g.patch, patches, w, y.data + first * g.N);
+        }
+        arena_release(&ctx->arena, mark);
+    }
+    bias_add(ctx, y, b);
+    if (is_variable(ctx, x) || is_trained(ctx, w) || is_trained(ctx, b))
+        y = tape_record(ctx, y, conv2d_backward, &(Convolution){x, *w, weight_kept(b), opt},
+                        sizeof(Convolution));
+    return ctx->error.set ? (Tensor){0} : y;
+}
+
+/* Adds the gradients of a strip's patches to the pixels that they were gathered from. By input rows,
+ * so that no two threads write to the same: input pixel (i, j) stands at tap (u, v) of the output
+ * pixel ((i + top - u) / stride, (j + left - v) / stride), where there is one. */
+static void scatter_strip(const Context *ctx, const Geometry *g, Conv2d opt, const real *dpatches,
+                          int64_t first, int64_t count, real *dx) {
+    const int64_t row0 = first / g->width,
+                  row1 = (first + count - 1) / g->width; /* of the output */
+    int64_t top = row0 % g->height * opt.stride - opt.top;
+    int64_t end = row1 % g->height * opt.stride - opt.top + g->kh;
+    top = row0 / g->height * g->H + (top < 0 ? 0 : least(top, g->H));
+    end = row1 / g->height * g->H + (end < 0 ? 0 : least(end, g->H));
+    const int64_t taps = g->kh * g->kw;
+    const int threads = parallel_threads(ctx, count * g->patch / GRAIN);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = top; row < end; row++)
+        for (int64_t j = 0; j < g->W; j++)
+            for (int64_t u = 0; u < g->kh; u++)
+                for (int64_t v = 0; v < g->kw; v++) {
+                    const int64_t i_u = row % g->H + opt.top - u, j_v = j + opt.left - v;
+                    const int64_t oi = i_u / opt.stride, oj = j_v / opt.stride;
+                    if (i_u < 0 || i_u % opt.stride || oi >= g->height) continue;
+                    if (j_v < 0 || j_v % opt.stride || oj >= g->width) continue;
+                    const int64_t p = (row / g->H * g->height + oi) * g->width + oj - first;
+                    if (p < 0 || p >= count) continue;
+                    const real *from = dpatches + p * g->patch + u * g->kw + v;
+                    real *to = dx + (row * g->W + j) * g->C;
+                    for (int64_t c = 0; c < g->C; c++) to[c] += from[c * taps];
+                }
+}
+
+/* With the patches P [pixels, C*kh*kw] of x, y = P w^T + b:
+ *     dP = dy w, each element of which is added to the x that it is a copy of;  dw += dy^T P;
+ *     db += column sums of dy.     Strip by strip, as forward. */
+static void conv2d_backward(Context *ctx, const void *call, Tensor y, const real *dy) {
+    (void)y;
+    const Convolution *c = call;
+    const Geometry g = geometry_of(c->x, &c->w, c->opt);
+    real *dx = tape_gradient(ctx, c->x), *dw = c->w.grad;
+    bias_add_backward(ctx, g.pixels, g.N, dy, &c->b);
+    if (g.pointwise) {
+        if (dx) gemm_weight_dx(ctx, g.pixels, g.N, g.C, dy, &c->w, dx);
+        if (dw) gemm_weight_dw(ctx, g.pixels, g.N, g.C, dy, c->x.data, dw);
+        return;
     }
 
+    if (!dx && !dw) return;
     ArenaMark mark = scope_begin(ctx);
-    const int64_t strip = strip_size(pixels, patch);
-    real *patches = scratch_reals(ctx, (size_t)(strip * patch));
-    real *zeros = scratch_reals(ctx, (size_t)C);
-    if (zeros) memset(zeros, 0, (size_t)C * sizeof(real));
-    for (int64_t first = 0; first < pixels && !poll_cancelled(ctx, "conv2d"); first += strip) {
-        const int64_t count = least(strip, pixels - first);
-        const int threads = parallel_threads(ctx, count * patch / GRAIN);
-#pragma omp parallel for num_threads(threads)
-        for (int64_t p = 0; p < count; p++) {
-            const int64_t at = first + p, picture = at / (height * width);
-            const int64_t i = at / width % height, j = at % width;
-            gather(patches + p * patch, x.data + picture * H * W * C, zeros, H, W, C, kh, kw,
-                   i * opt.stride - opt.top, j * opt.stride - opt.left);
+    real *patches = scratch_reals(ctx, (size_t)(g.strip * g.patch));
+    real *zeros = scratch_reals(ctx, (size_t)g.C);
+    if (!patches || !zeros) return;
+    memset(zeros, 0, (size_t)g.C * sizeof(real));
+    for (int64_t first = 0; first < g.pixels && !poll_cancelled(ctx, "conv2d, backward");
+         first += g.strip) {
+        const int64_t count = least(g.strip, g.pixels - first);
+        if (dw) {
+            gather_strip(ctx, &g, c->opt, c->x.data, zeros, first, count, patches);
+            gemm_weight_dw(ctx, count, g.N, g.patch, dy + first * g.N, patches, dw);
         }
-        gemm_weight(ctx, count, N, patch, patches, w, y.data + first * N);
+        if (dx) {
+            memset(patches, 0, (size_t)(count * g.patch) * sizeof(real));
+            gemm_weight_dx(ctx, count, g.N, g.patch, dy + first * g.N, &c->w, patches);
+            scatter_strip(ctx, &g, c->opt, patches, first, count, dx);
+        }
     }
     arena_release(&ctx->arena, mark);
-    bias_add(ctx, y, b);
-    return ctx->error.set ? (Tensor){0} : y;
 }

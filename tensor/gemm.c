@@ -42,6 +42,15 @@ void gemm_tile(bool transpose_b, int64_t M, int64_t N, int64_t K, real alpha, co
          (int)K, alpha, a, (int)lda, b, (int)ldb, 0, c, (int)ldc);
 }
 
+void gemm_tile_add(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, real alpha,
+                   const real *a, int64_t lda, const real *b, int64_t ldb, real *c, int64_t ldc) {
+    assert(M <= INT_MAX && N <= INT_MAX && K <= INT_MAX);
+    assert(lda <= INT_MAX && ldb <= INT_MAX && ldc <= INT_MAX);
+    GEMM(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
+         transpose_b ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K, alpha, a, (int)lda, b,
+         (int)ldb, 1, c, (int)ldc);
+}
+
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -89,4 +98,52 @@ void gemm_weight(Context *ctx, int64_t M, int64_t N, int64_t K, const real *x, c
         }
     }
     arena_release(&ctx->arena, mark);
+}
+
+/* dx = dy w: the stored rows of w are summed over, so a panel is a range of its columns, all rows,
+ * read from the stored type as in gemm_weight. */
+void gemm_weight_dx(Context *ctx, int64_t M, int64_t N, int64_t K, const real *dy, const Weight *w,
+                    real *dx) {
+    if (ctx->error.set || M == 0 || N == 0 || K == 0) return;
+    const int64_t rows = tile_size(M, 256), cols = tile_size(K, M <= 64 ? 64 : 256);
+    const int64_t down = ceil_div(M, rows), across = ceil_div(K, cols);
+    const int threads = parallel_threads(ctx, least(down * across, M * N * K / GRAIN));
+    const bool in_place = usable_in_place(w);
+
+    ArenaMark mark = scope_begin(ctx);
+    real *panels = in_place ? NULL : scratch_reals(ctx, (size_t)(threads * cols * N));
+    if (!in_place && !panels) return;
+#pragma omp parallel num_threads(threads)
+    {
+        real *widened = in_place ? NULL : panels + omp_get_thread_num() * cols * N;
+        int64_t held = -1;
+#pragma omp for schedule(dynamic)
+        for (int64_t tile = 0; tile < down * across; tile++) {
+            const int64_t m0 = tile % down * rows, k0 = tile / down * cols;
+            const int64_t m = least(rows, M - m0), k = least(cols, K - k0);
+            if (!in_place && held != k0) {
+                for (int64_t n = 0; n < N; n++) weight_read(w, n * K + k0, k, widened + n * k);
+                held = k0;
+            }
+            const real *panel = in_place ? (const real *)w->data + k0 : widened;
+            gemm_tile_add(false, false, m, k, N, 1, dy + m0 * N, N, panel, in_place ? K : k,
+                          dx + m0 * K + k0, K);
+        }
+    }
+    arena_release(&ctx->arena, mark);
+}
+
+/* dw = dy^T x: every element of dw is one sum over all M rows, in one product. */
+void gemm_weight_dw(Context *ctx, int64_t M, int64_t N, int64_t K, const real *dy, const real *x,
+                    real *dw) {
+    if (ctx->error.set || M == 0 || N == 0 || K == 0) return;
+    const int64_t rows = tile_size(N, 256), cols = tile_size(K, 256);
+    const int64_t down = ceil_div(N, rows), across = ceil_div(K, cols);
+    const int threads = parallel_threads(ctx, least(down * across, M * N * K / GRAIN));
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int64_t tile = 0; tile < down * across; tile++) {
+        const int64_t n0 = tile % down * rows, k0 = tile / down * cols;
+        gemm_tile_add(true, false, least(rows, N - n0), least(cols, K - k0), M, 1, dy + n0, N,
+                      x + k0, K, dw + n0 * K + k0, K);
+    }
 }

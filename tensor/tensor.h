@@ -33,6 +33,8 @@ typedef struct Tensor {
     real *data; /* NULL: empty, the context has failed */
     int ndim;
     int64_t dim[MAX_DIMS]; /* unused ones are 1 */
+    int64_t var;           /* the variable on the tape that this is (a part of); 0: a constant */
+    int64_t at;            /* where in that variable it begins */
 } Tensor;
 
 typedef enum Dtype {
@@ -55,6 +57,7 @@ typedef struct Weight {
     int ndim;
     int64_t dim[MAX_DIMS];
     const char *name; /* as in the file */
+    real *grad; /* NULL: frozen; else, with a tape, its gradient is added here, as dense as data */
 } Weight;
 
 /* Sees every named activation (spec, section 8), in execution order, in upstream's layout: maps as
@@ -87,6 +90,7 @@ typedef struct Context {
     void *cancelled_self;
     const char *prefix[MAX_BATCH]; /* "unet/3/cond/": stands before the names of element b */
     const char *batch_prefix;      /* "unet/3/": before names that belong to the whole batch */
+    struct Tape *tape;             /* NULL: nothing is recorded (tensor/tape.h) */
 } Context;
 
 void context_free(Context *ctx);
@@ -113,12 +117,14 @@ Tensor tensor_view(Tensor x, int ndim, const int64_t *dim);
     tensor_view(x, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                      \
                 (int64_t[]){__VA_ARGS__})
 
-/* Everything allocated between begin and end is released, but for `result`, which moves down. */
+/* Everything allocated between begin and end is released, but for `result`, which moves down. What a
+ * tape refers to stays until the tape was walked. */
 ArenaMark scope_begin(Context *ctx);
 Tensor scope_end(Context *ctx, ArenaMark mark, Tensor result);
 
 /* Scratch of `n` reals (uninitialised); NULL if the context has failed or fails here. */
 real *scratch_reals(Context *ctx, size_t n);
+double *scratch_doubles(Context *ctx, int64_t n);
 
 /* n elements of w from element `first` on, widened or rounded to real. */
 void weight_read(const Weight *w, int64_t first, int64_t n, real *out);
@@ -155,14 +161,24 @@ void gemm_weight(Context *ctx, int64_t M, int64_t N, int64_t K, const real *x, c
  * b [K, N]. One thread, for use inside a parallel loop. */
 void gemm_tile(bool transpose_b, int64_t M, int64_t N, int64_t K, real alpha, const real *a,
                int64_t lda, const real *b, int64_t ldb, real *c, int64_t ldc);
+/* c += alpha * op(a) op(b), op as above: a [M, K] or, transposed, [K, M]. */
+void gemm_tile_add(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, real alpha,
+                   const real *a, int64_t lda, const real *b, int64_t ldb, real *c, int64_t ldc);
+/* Back through gemm_weight: dx [M, K] += dy [M, N] w [N, K], and dw [N, K] += dy^T x. */
+void gemm_weight_dx(Context *ctx, int64_t M, int64_t N, int64_t K, const real *dy, const Weight *w,
+                    real *dx);
+void gemm_weight_dw(Context *ctx, int64_t M, int64_t N, int64_t K, const real *dy, const real *x,
+                    real *dw);
 
 /* ---- linear.c -------------------------------------------------------------------------------- */
 
 /* y[..., n] = sum_k x[..., k] w[n, k] + b[n]        torch.nn.functional.linear
  * x [..., K], w [N, K], b [N] or NULL -> [..., N] */
 Tensor linear(Context *ctx, Tensor x, const Weight *w, const Weight *b);
-/* y[..., n] += b[n] in place; nothing if b is NULL. How linear and conv2d end. */
+/* y[..., n] += b[n] in place; nothing if b is NULL. How linear and conv2d end; they also pass its
+ * gradient on: db[n] += sum_m dy[m, n], dy [M, N]. */
 void bias_add(Context *ctx, Tensor y, const Weight *b);
+void bias_add_backward(Context *ctx, int64_t M, int64_t N, const real *dy, const Weight *b);
 
 /* ---- conv2d.c -------------------------------------------------------------------------------- */
 
@@ -204,6 +220,8 @@ Tensor geglu(Context *ctx, Tensor x);
 Tensor softmax(Context *ctx, Tensor x);
 /* The same in place on one row of n: what attention uses. */
 void softmax_row(real *x, int64_t n);
+/* And back: dy <- y (dy - sum_j y_j dy_j). */
+void softmax_row_backward(const real *y, real *dy, int64_t n);
 
 /* ---- attention.c ----------------------------------------------------------------------------- */
 
@@ -255,6 +273,12 @@ Tensor mul(Context *ctx, Tensor a, Tensor b); /* a * b, element by element */
 Tensor scale(Context *ctx, Tensor a, double s);
 /* y = s a + t b, same shape */
 Tensor axpby(Context *ctx, double s, Tensor a, double t, Tensor b);
+/* y = a1 exp(b1) x1 + a2 exp(b2) x2, same shape: Eq. 9's blend (spec, section 4), each of a1, b1, a2, b2
+ * a Weight [1], so that it can be learned. The numbers are axpby's with these factors. */
+typedef struct Blend {
+    const Weight *a1, *b1, *a2, *b2;
+} Blend;
+Tensor blend_exp(Context *ctx, Blend w, Tensor x1, Tensor x2);
 /* y[b, ..., c] = x[b, ..., c] + v[b, c]: a vector added to every pixel. x [B, ..., C], v [B, C] */
 Tensor add_channels(Context *ctx, Tensor x, Tensor v);
 /* Along the last dimension: [..., Ca], [..., Cb] -> [..., Ca + Cb]. torch.cat(dim=1) of maps */
@@ -262,6 +286,21 @@ Tensor concat(Context *ctx, Tensor a, Tensor b);
 /* [C, H, W] -> [H, W, C] and back */
 Tensor channels_last(Context *ctx, Tensor x);
 Tensor channels_first(Context *ctx, Tensor x);
+
+/* ---- loss.c ---------------------------------------------------------------------------------- */
+
+/* mean((x - y)^2) over all elements; with `weight` (one for each x.dim[0], NULL: none)
+ * mean_b( weight[b] mean((x[b] - y[b])^2) ).  torch.nn.functional.mse_loss. x, y: same shape -> [1] */
+Tensor mean_squared_error(Context *ctx, Tensor x, Tensor y, const double *weight);
+
+/* ---- reduce.c: sums whose order is fixed ------------------------------------------------------- */
+
+/* sum_i a[i] b[i], added up in double; 0 if there is no memory for it (the context then has failed). */
+double dot(Context *ctx, int64_t n, const real *a, const real *b);
+/* out[c] = sum_m x[m, c], added up in double. */
+void column_sums(Context *ctx, int64_t M, int64_t C, const real *x, double *out);
+/* y[i] += s x[i]; nothing if y is NULL. */
+void add_scaled(const Context *ctx, int64_t n, double s, const real *x, real *y);
 
 /* ---- rng.c ----------------------------------------------------------------------------------- */
 

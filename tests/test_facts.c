@@ -94,7 +94,7 @@ static void later_tokens_change_nothing_before_them(void **state) {
     Tensor all = ENCODING(w, count(w), "noise=false");
     for (int64_t n = 1; n < count(w); n++) {
         Tensor prefix = ENCODING(w, n, "noise=false");
-        Tensor same = {all.data, 2, {n, w->pack.llm->D, 1, 1}};
+        Tensor same = {.data = all.data, .ndim = 2, .dim = {n, w->pack.llm->D, 1, 1}};
         assert_close(prefix, same, 64);
     }
 }

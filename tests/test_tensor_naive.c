@@ -367,7 +367,8 @@ static void test_rope_offset(void **state) {
     Context ctx = {.threads = 2};
     Tensor x = filled(TENSOR_NEW(&ctx, 15, 24), 1);
     Tensor all = rope(&ctx, x, 2, 8, 1e4, 1, 0);
-    Tensor late = rope(&ctx, (Tensor){x.data + 5 * 24, 2, {10, 24, 1, 1}}, 2, 8, 1e4, 1, 5);
+    Tensor late = rope(&ctx, (Tensor){.data = x.data + 5 * 24, .ndim = 2, .dim = {10, 24, 1, 1}}, 2,
+                       8, 1e4, 1, 5);
     assert_memory_equal(late.data, all.data + 5 * 24, 10 * 24 * sizeof(real));
     assert_memory_equal(all.data, x.data, 24 * sizeof(real)); /* position 0 turns nothing */
     context_free(&ctx);

@@ -32,7 +32,8 @@ static void test_operator(void **state) {
         Inputs in = {.square = square.w, .kernel = kernel.w, .norm = norm.w, .half = half.w};
         in.map = filled(TENSOR_NEW(c, 2, H, W, C), 4);
         in.other = filled(TENSOR_NEW(c, 2, H, W, C), 5);
-        in.rows = (Tensor){in.map.data, 3, {2, L, C, 1}}; /* the beginning of the map */
+        in.rows = (Tensor){
+            .data = in.map.data, .ndim = 3, .dim = {2, L, C, 1}}; /* the beginning of the map */
         for (int b = 0; b < 2; b++) {
             in.keys[b] = filled(TENSOR_NEW(c, L, C), (uint64_t)(6 + b));
             in.values[b] = filled(TENSOR_NEW(c, L, C), (uint64_t)(8 + b));
@@ -69,8 +70,10 @@ static void test_threads_are_there(void **state) {
     static Tensor run_##name(Context *c, const Inputs *in) { return __VA_ARGS__; }
 OPERATOR_IS(linear, linear(c, in->rows, &in->square, NULL))
 OPERATOR_IS(linear_few_rows,
-            linear(c, (Tensor){in->rows.data, 2, {10, C, 1, 1}}, &in->square, NULL))
-OPERATOR_IS(linear_f16, linear(c, (Tensor){in->rows.data, 2, {300, C, 1, 1}}, &in->half, NULL))
+            linear(c, (Tensor){.data = in->rows.data, .ndim = 2, .dim = {10, C, 1, 1}}, &in->square,
+                   NULL))
+OPERATOR_IS(linear_f16, linear(c, (Tensor){.data = in->rows.data, .ndim = 2, .dim = {300, C, 1, 1}},
+                               &in->half, NULL))
 OPERATOR_IS(conv2d, conv2d(c, in->map, &in->kernel, NULL, (Conv2d){1, 1, 1, 1, 1}))
 OPERATOR_IS(conv2d_stride2, conv2d(c, in->map, &in->kernel, NULL, (Conv2d){2, 0, 0, 1, 1}))
 OPERATOR_IS(layer_norm, layer_norm(c, in->map, &in->norm, &in->norm, 1e-5))
