@@ -92,9 +92,10 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS) -lcmocka
 # Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
 # ours in between.
-$(BUILD)/test_faults: $(BUILD)/tests/faults.o
+FAULTY = $(BUILD)/test_faults $(BUILD)/test_tape_faults
+$(FAULTY): $(BUILD)/tests/faults.o
 ifeq ($(SAN),1)
-$(BUILD)/test_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc \
+$(FAULTY): private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc \
     aligned_alloc free strdup png_create_write_struct png_create_read_struct)
 endif
 .SECONDARY:
