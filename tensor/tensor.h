@@ -11,6 +11,9 @@
  * fails the context: the message stays in ctx->error and every later operator returns an empty
  * Tensor at once, so that a model needs to look only at its end.
  *
+ * With a tape in the context (tensor/tape.h) an operator also records how to run back; its backward
+ * stands directly below its forward. Forward overwrites, backward adds to the gradients d*.
+ *
  * Dimension letters: B batch, H W height and width, C channels, L rows (tokens or pixels),
  * K input and N output features. Storage is dense and row-major; images are [B, H, W, C]. */
 #ifndef LLMDIFF_TENSOR_H
