@@ -1,6 +1,6 @@
 /* Every operator's gradients against torch autograd in float64 (golden/export_gradients.py), each case
  * its own test: of all inputs and parameters that are learned in it, the same bytes at one, two and
- * three threads, the same forward with and without a tape. And AdamW against torch.optim's. */
+ * three threads, the same forward with and without a tape, and a second walk adds to the first's. And AdamW against torch.optim's. */
 #include "tests/test_tensor.h"
 
 #include "tensor/adamw.h"
@@ -36,7 +36,7 @@ typedef struct Run {
     } learned[MAX_LEARNED];
     int count;
     Weight weight[4];
-    int weights;
+    int weights, walk;
     Tensor y;
 } Run;
 
@@ -51,6 +51,7 @@ static real *gradient(Run *r, const char *name, int ndim, const int64_t *dim) {
     snprintf(d, sizeof d, "d%s", name);
     if (!golden_has(r->g, path(full, r->c, d))) return NULL;
     assert_true(r->count < MAX_LEARNED);
+    if (r->walk) return r->learned[r->count++].d.data; /* with what the walk before left there */
     Tensor t = tensor_new(&r->ctx, ndim, dim);
     assert_context_ok(&r->ctx);
     memset(t.data, 0, (size_t)tensor_numel(t) * sizeof(real));
@@ -74,22 +75,27 @@ static const Weight *param(Run *r, const char *name) {
     return w;
 }
 
-static void run_case(Run *r, const Case *c, Golden *g, int threads, bool taped) {
+/* `walks` times forward and backward, 0: forward without a tape. */
+static void run_case(Run *r, const Case *c, Golden *g, int threads, int walks) {
     char full[128];
     *r = (Run){.ctx = {.threads = threads}, .g = g, .c = c};
-    if (taped) r->ctx.tape = &r->tape;
-    r->y = c->run(r);
-    assert_context_ok(&r->ctx);
-    if (!taped) return;
-    Tensor dy = golden_tensor(g, &r->ctx, path(full, c, "dy"));
-    assert_int_equal(r->y.ndim, dy.ndim);
-    assert_memory_equal(r->y.dim, dy.dim, sizeof dy.dim);
-    assert_true(r->y.var != 0);
-    tape_backward(&r->ctx, r->y, dy.data);
-    assert_context_ok(&r->ctx);
-    assert_int_equal(r->tape.in_use, 0);
-    assert_int_equal(r->tape.count, 0);
-    assert_int_equal(r->ctx.arena.pin.in_use, 0);
+    if (walks) r->ctx.tape = &r->tape;
+    for (int i = 0; i < (walks ? walks : 1); i++) {
+        r->count = r->weights = 0;
+        r->walk = i;
+        r->y = c->run(r);
+        assert_context_ok(&r->ctx);
+        if (!walks) return;
+        Tensor dy = golden_tensor(g, &r->ctx, path(full, c, "dy"));
+        assert_int_equal(r->y.ndim, dy.ndim);
+        assert_memory_equal(r->y.dim, dy.dim, sizeof dy.dim);
+        assert_true(r->y.var != 0);
+        tape_backward(&r->ctx, r->y, dy.data);
+        assert_context_ok(&r->ctx);
+        assert_int_equal(r->tape.in_use, 0);
+        assert_int_equal(r->tape.count, 0);
+        assert_int_equal(r->ctx.arena.pin.in_use, 0);
+    }
 }
 
 static void end_case(Run *r) {
@@ -109,22 +115,38 @@ static int gradients_of(const Golden *g, const Case *c) {
     return n;
 }
 
+/* Backward adds: the second walk's gradients to the first's. */
+static void assert_doubled(Tensor twice, Tensor once) {
+    double largest = 0;
+    for (int64_t i = 0; i < tensor_numel(once); i++)
+        largest = fmax(largest, fabs((double)once.data[i]));
+    for (int64_t i = 0; i < tensor_numel(once); i++) {
+        const double error = fabs((double)twice.data[i] - 2 * (double)once.data[i]);
+        if (!(error <= 100 * (double)REAL_EPSILON * largest))
+            fail_msg("element %d: %.9g after two walks, %.9g after one", (int)i,
+                     (double)twice.data[i], (double)once.data[i]);
+    }
+}
+
 static void test_case(void **state) {
     const Case *c = *state;
     Golden *g = golden_open(c->golden);
     static Run one, more, plain;
-    run_case(&one, c, g, 1, true);
+    run_case(&one, c, g, 1, 1);
     assert_int_equal(one.count, gradients_of(g, c));
     assert_true(one.count > 0);
     for (int i = 0; i < one.count; i++)
         golden_check(g, one.learned[i].name, one.learned[i].d, OPERATOR);
     for (int threads = 2; threads <= 3; threads++) {
-        run_case(&more, c, g, threads, true);
+        run_case(&more, c, g, threads, 1);
         assert_int_equal(more.count, one.count);
         for (int i = 0; i < one.count; i++) assert_same_bytes(more.learned[i].d, one.learned[i].d);
         end_case(&more);
     }
-    run_case(&plain, c, g, 1, false);
+    run_case(&more, c, g, 1, 2);
+    for (int i = 0; i < one.count; i++) assert_doubled(more.learned[i].d, one.learned[i].d);
+    end_case(&more);
+    run_case(&plain, c, g, 1, 0);
     assert_same_bytes(plain.y, one.y);
     end_case(&plain);
     end_case(&one);

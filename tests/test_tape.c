@@ -129,7 +129,9 @@ static void test_used_twice(void **state) {
     tape_backward(&ctx, add(&ctx, x, x), NULL);
     assert_memory_equal(da, ((real[]){2, 2, 2, 2}), sizeof da);
 
+    const int64_t before = x.var;
     x = leaf(&ctx, a, da, 2, 2);
+    assert_true(x.var > before); /* a Tensor of the last walk isn't taken for one of this */
     tape_backward(&ctx, sub(&ctx, x, x), NULL);
     assert_memory_equal(da, ((real[]){0, 0, 0, 0}), sizeof da);
 
@@ -201,14 +203,17 @@ static void test_views(void **state) {
     done(&ctx, &tape);
 }
 
-/* Attention that reads one variable in several places: the sum of what separate copies get. */
-static void shared_attention(bool whole, int64_t kv_heads, real *sum) {
-    enum { L = 70, C = 8 };
+/* Attention that reads one variable in several places; else three copies of it, whose gradients are
+ * then added. */
+enum { SHARED_L = 512, SHARED_C = 64, SHARED = 2 * SHARED_L * SHARED_C };
+
+static void shared_attention(bool whole, int64_t kv_heads, int threads, real *sum) {
+    enum { L = SHARED_L, C = SHARED_C };
+    static real data[SHARED], copies[3][SHARED], dy[SHARED];
     Tape tape = {0};
-    Context ctx = {.threads = 3, .tape = &tape};
-    real data[2 * L * C], copies[3][2 * L * C], dy[2 * L * C];
+    Context ctx = {.threads = threads, .tape = &tape};
     uint64_t seed = 5;
-    for (int i = 0; i < 2 * L * C; i++) data[i] = (real)number(&seed), dy[i] = (real)number(&seed);
+    for (int i = 0; i < SHARED; i++) data[i] = (real)number(&seed), dy[i] = (real)number(&seed);
     memset(sum, 0, sizeof data);
     memset(copies, 0, sizeof copies);
     Tensor x = {.data = data, .ndim = 3, .dim = {2, L, C, 1}}, q, k, v;
@@ -230,18 +235,19 @@ static void shared_attention(bool whole, int64_t kv_heads, real *sum) {
         each_v[b] = tensor_at(TENSOR_VIEW(each_v[b], 4 / kv_heads, L, width), 0);
     }
     tape_backward(&ctx, attention(&ctx, q, each_k, each_v, 4, kv_heads, MASK_CAUSAL), dy);
-    for (int i = 0; i < 2 * L * C && !whole; i++)
-        sum[i] = copies[0][i] + copies[1][i] + copies[2][i];
+    for (int i = 0; i < SHARED && !whole; i++) sum[i] = copies[0][i] + copies[1][i] + copies[2][i];
     done(&ctx, &tape);
 }
 
 static void test_shared_keys(void **state) {
     (void)state;
-    static real shared[2 * 70 * 8], apart[2 * 70 * 8];
+    static real shared[SHARED], again[SHARED], apart[SHARED];
     for (int64_t kv_heads = 1; kv_heads <= 4; kv_heads *= 2) {
-        shared_attention(true, kv_heads, shared);
-        shared_attention(false, kv_heads, apart);
-        for (int i = 0; i < 2 * 70 * 8; i++) assert_near(shared[i], (double)apart[i], 100);
+        shared_attention(true, kv_heads, 3, shared);
+        shared_attention(true, kv_heads, 1, again);
+        shared_attention(false, kv_heads, 3, apart);
+        assert_memory_equal(shared, again, sizeof shared);
+        for (int i = 0; i < SHARED; i++) assert_near(shared[i], (double)apart[i], 1000);
     }
 }
 
@@ -361,6 +367,39 @@ static void test_checkpoint(void **state) {
     tape_free(&tape);
     net_free(&plain);
     net_free(&segments);
+}
+
+/* Eight segments of eight multiplications: of each its input is kept, and while one is walked its own
+ * results; without segments all 64. */
+enum { LINKS = 8, LONG = 10000 };
+
+static Tensor links(Context *ctx, const void *args) {
+    Tensor y = *(const Tensor *)args;
+    for (int i = 0; i < LINKS; i++) y = scale(ctx, y, i & 1 ? 2 : 0.5);
+    return y;
+}
+
+static void test_checkpoint_saves_memory(void **state) {
+    (void)state;
+    static real a[LONG], da[LONG];
+    for (int segments = 0; segments < 2; segments++) {
+        Tape tape = {0};
+        Context ctx = {.threads = 1, .tape = &tape};
+        ArenaMark mark = scope_begin(&ctx);
+        Tensor y = leaf(&ctx, a, da, 1, LONG);
+        for (int i = 0; i < LINKS; i++)
+            y = segments ? tape_checkpoint(&ctx, links, &y, sizeof y) : links(&ctx, &y);
+        tape_backward(&ctx, y, NULL);
+        arena_release(&ctx.arena, mark);
+        for (int i = 0; i < LONG; i++) assert_true(da[i] == 1);
+        const double held = (double)ctx.arena.peak / sizeof a;
+        if (segments)
+            assert_true(held < 2 * LINKS + 1);
+        else
+            assert_true(held > LINKS * LINKS);
+        assert_true(tape.peak <= 3 * sizeof a);
+        done(&ctx, &tape);
+    }
 }
 
 typedef struct Given {
@@ -537,6 +576,7 @@ int main(void) {
         cmocka_unit_test(test_gradients_are_released),
         cmocka_unit_test(test_no_memory_kept),
         cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_checkpoint_saves_memory),
         cmocka_unit_test(test_checkpoint_of_little),
         cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_clear),
