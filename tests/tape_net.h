@@ -124,7 +124,7 @@ static inline Tensor net_resnet(Context *ctx, const void *args) {
     Tensor h = silu(ctx, group_norm(ctx, b->h, W_(NORM1_W), W_(NORM1_B), GROUPS, 1e-5));
     h = conv2d(ctx, h, W_(CONV1_W), W_(CONV1_B), (Conv2d){1, 1, 1, 1, 1});
     h = add_channels(ctx, h, linear(ctx, b->time, W_(TIME_W), W_(TIME_B)));
-    observe(ctx, h, "resnet");
+    observe_each(ctx, h, "resnet");
     h = silu(ctx, group_norm(ctx, h, W_(NORM2_W), W_(NORM2_B), GROUPS, 1e-5));
     h = conv2d(ctx, h, W_(CONV2_W), W_(CONV2_B), (Conv2d){2, 1, 1, 1, 1});
     return scope_end(ctx, mark, h);

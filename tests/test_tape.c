@@ -76,6 +76,35 @@ static void test_frozen_parts(void **state) {
     done(&ctx, &tape);
 }
 
+static void count_seen(void *self, const char *name, const real *data, int ndim,
+                       const int64_t *dim) {
+    (void)name, (void)data, (void)ndim, (void)dim;
+    ++*(int *)self;
+}
+
+/* Looking at maps turns them round, which is not part of the computation. */
+static void test_observers_record_nothing(void **state) {
+    (void)state;
+    Tape tape = {0};
+    Context ctx = {.threads = 1, .tape = &tape};
+    Net net = net_new(6, 5, 8, 14);
+    int seen = 0;
+    const Observer observer = {count_seen, &seen};
+    int64_t nodes[2];
+    for (int look = 0; look < 2; look++) {
+        ArenaMark mark = scope_begin(&ctx);
+        ctx.observer = look ? &observer : NULL;
+        net_forward(&ctx, &net);
+        nodes[look] = tape.count;
+        tape_clear(&ctx);
+        arena_release(&ctx.arena, mark);
+    }
+    assert_int_equal(seen, 2);
+    assert_int_equal(nodes[0], nodes[1]);
+    net_free(&net);
+    done(&ctx, &tape);
+}
+
 /* A Weight's gradient is left alone where there is no tape. */
 static void test_no_tape(void **state) {
     (void)state;
@@ -328,12 +357,6 @@ static void test_no_memory_kept(void **state) {
 
 /* ---- checkpointed segments ------------------------------------------------------------------------ */
 
-static void count_seen(void *self, const char *name, const real *data, int ndim,
-                       const int64_t *dim) {
-    (void)name, (void)data, (void)ndim, (void)dim;
-    ++*(int *)self;
-}
-
 static void test_checkpoint(void **state) {
     (void)state;
     Tape tape = {0};
@@ -354,7 +377,7 @@ static void test_checkpoint(void **state) {
         tape_backward(&ctx, loss, NULL);
         arena_release(&ctx.arena, mark);
         assert_context_ok(&ctx);
-        assert_int_equal(seen, 1);
+        assert_int_equal(seen, 2); /* two pictures, once each */
         assert_int_equal(ctx.arena.in_use, 0);
         for (int i = 0; way && i < WEIGHTS + INPUTS; i++)
             assert_memory_equal(segments.part[i].grad, plain.part[i].grad,
@@ -565,6 +588,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_constants_record_nothing),
         cmocka_unit_test(test_frozen_parts),
+        cmocka_unit_test(test_observers_record_nothing),
         cmocka_unit_test(test_no_tape),
         cmocka_unit_test(test_only_what_is_reached),
         cmocka_unit_test(test_constant_result),
