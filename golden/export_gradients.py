@@ -55,6 +55,7 @@ def linear():
         ("tiles", 20, 17, 150, True, "f32", ("w", "b")),
         ("tall", 290, 5, 9, True, "f32", ()),
         ("wide", 3, 270, 5, True, "f32", ()),
+        ("deep", 2, 3, 290, False, "f32", ()),
         ("weight_only", 9, 6, 20, True, "f32", ("x",)),
         ("bias_only", 9, 6, 20, True, "f32", ("x", "w")),
         ("f16", 10, 70, 33, True, "f16", ()),

@@ -359,6 +359,7 @@ int main(void) {
         LINEAR("tiles"),
         LINEAR("tall"),
         LINEAR("wide"),
+        LINEAR("deep"),
         LINEAR("weight_only"),
         LINEAR("bias_only"),
         LINEAR("f16"),
