@@ -1,6 +1,7 @@
 /* Every operator's gradients against torch autograd in float64 (golden/export_gradients.py), each case
  * its own test: of all inputs and parameters that are learned in it, the same bytes at one, two and
- * three threads, the same forward with and without a tape, and a second walk adds to the first's. And AdamW against torch.optim's. */
+ * three threads, the same forward with and without a tape, and a second walk adds to the first's.
+ * And AdamW against torch.optim's. */
 #include "tests/test_tensor.h"
 
 #include "tensor/adamw.h"
