@@ -54,7 +54,7 @@ endif
 override LDFLAGS += -fopenmp
 LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lz -lnettle -lm
 
-LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/yardstick/*.c))
+LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/train/*.c ref/yardstick/*.c))
 CLI   = $(wildcard ref/cli.c ref/cli_*.c)
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 OBJ   = $(LIB:%.c=$(BUILD)/%.o)

@@ -19,12 +19,12 @@ CrossContext *adapter_condition(Context *ctx, const Adapter *a, const Unet *unet
 
 /* ---- loading --------------------------------------------------------------------------------- */
 
-/* A scalar of one layer: the setting's number, or the learned one. */
-static double scalar(const Weight *w, double override_with) {
-    real value = 0;
-    if (!isnan(override_with)) return override_with;
-    if (w) weight_read(w, 0, 1, &value);
-    return (double)value;
+/* A scalar that the blend reads: the setting's number, which is kept in *number, or the learned one. */
+static const Weight *scalar(const Weight *learned, const double *setting, Weight *number) {
+    if (isnan(*setting)) return learned;
+    *number =
+        (Weight){.data = setting, .dtype = DTYPE_F64, .ndim = 1, .dim = {1, 1, 1, 1}, .name = ""};
+    return number;
 }
 
 static void take_layer(Adapter *a, const CrossAttention *o, AddedAttention *layer) {
@@ -38,12 +38,13 @@ static void take_layer(Adapter *a, const CrossAttention *o, AddedAttention *laye
         layer->tau_out_w = model_take(m, SHAPE(C, C), "%s.tau_out.weight", o->name);
         layer->tau_out_b = model_take(m, SHAPE(C), "%s.tau_out.bias", o->name);
     }
-    const Weight *a1 = model_take(m, SHAPE(1), "%s.a1", o->name);
-    const Weight *b1 = model_take(m, SHAPE(1), "%s.b1", o->name);
-    const Weight *a2 = model_take(m, SHAPE(1), "%s.a2", o->name);
-    const Weight *b2 = model_take(m, SHAPE(1), "%s.b2", o->name);
-    layer->original_factor = scalar(a1, s->a1) * exp(scalar(b1, s->b1));
-    layer->added_factor = scalar(a2, s->a2) * exp(scalar(b2, s->b2));
+    layer->a1 = model_take(m, SHAPE(1), "%s.a1", o->name);
+    layer->b1 = model_take(m, SHAPE(1), "%s.b1", o->name);
+    layer->a2 = model_take(m, SHAPE(1), "%s.a2", o->name);
+    layer->b2 = model_take(m, SHAPE(1), "%s.b2", o->name);
+    layer->blend =
+        (Blend){scalar(layer->a1, &s->a1, &a->number[0]), scalar(layer->b1, &s->b1, &a->number[1]),
+                scalar(layer->a2, &s->a2, &a->number[2]), scalar(layer->b2, &s->b2, &a->number[3])};
     layer->active = settings_layer_active(s, o->name);
 }
 

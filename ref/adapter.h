@@ -17,6 +17,7 @@ typedef struct Adapter {
     Affine phi;      /* [E, D], [E]; NULLs when loaded without a U-Net */
     Alg1Scalars scalars;
     AddedAttention *layer; /* [unet->cross_layers]; NULL when loaded without a U-Net */
+    Weight number[4];      /* a1, b1, a2, b2 of the settings, where they are numbers */
 } Adapter;
 
 /* unet NULL: for the encoding alone. `set`: n assignments "KEY=VALUE" that override config.json.

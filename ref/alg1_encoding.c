@@ -11,19 +11,19 @@
  *     return c                                                   (= c^0)
  */
 #include "ref/alg1_encoding.h"
+#include "tensor/tape.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static double at_time(const Weight *w, int64_t l) {
+double alg1_scalar(const Weight *w, int64_t l) {
     real value;
     weight_read(w, l, 1, &value);
     return (double)value;
 }
 
-/* log(1 + exp(x)), without overflow. torch.nn.functional.softplus */
-static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
 
 static void assign(Tensor to, Tensor from) {
     if (to.data && from.data) memcpy(to.data, from.data, (size_t)tensor_numel(to) * sizeof(real));
@@ -35,8 +35,8 @@ static void accumulate(Tensor to, double s, Tensor x) {
     for (int64_t i = 0, n = tensor_numel(to); i < n; i++) to.data[i] += (real)s * x.data[i];
 }
 
-static Tensor draw(Context *ctx, Noise *noise, const char *group, const char *what, int64_t t,
-                   Tensor like) {
+Tensor alg1_draw(Context *ctx, Noise *noise, const char *group, const char *what, int64_t t,
+                 Tensor like) {
     char name[64];
     snprintf(name, sizeof name, "%salg1/%s.%lld", group, what, (long long)t);
     return noise_draw(ctx, noise, name, like.ndim, like.dim);
@@ -49,10 +49,10 @@ static Tensor zeros_like(Context *ctx, Tensor x) {
 }
 
 /* c^T: the token embeddings, zeros, or N(0, I), which is the stream's first draw ("alg1/c.T"). */
-static Tensor initial_encoding(Context *ctx, const Settings *choice, Tensor x, Noise *noise,
-                               const char *group, int64_t T) {
+Tensor alg1_initial(Context *ctx, const Settings *choice, Tensor x, Noise *noise, const char *group,
+                    int64_t T) {
     if (choice->init == INIT_EMBEDDING) return tensor_copy(ctx, x);
-    if (choice->init == INIT_NORMAL) return draw(ctx, noise, group, "c", T, x);
+    if (choice->init == INIT_NORMAL) return alg1_draw(ctx, noise, group, "c", T, x);
     return zeros_like(ctx, x);
 }
 
@@ -68,15 +68,20 @@ Tensor alg1_step(Context *ctx, const Settings *choice, double g, double h, LlmSc
     return delta;
 }
 
-Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
-                     const int64_t *ids, int64_t n, Noise *noise, const char *group) {
-    const int64_t T = llm->T, last = choice->last < 0 ? T - 1 : choice->last;
+int64_t alg1_last_block(Context *ctx, const Settings *choice, int64_t T) {
+    const int64_t last = choice->last < 0 ? T - 1 : choice->last;
     if (last >= T)
         fail(&ctx->error, "blocks: [%lld, %lld] goes past the LLM's last block, %lld",
              (long long)choice->first, (long long)last, (long long)(T - 1));
+    return last;
+}
+
+Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Settings *choice,
+                     const int64_t *ids, int64_t n, Noise *noise, const char *group) {
+    const int64_t T = llm->T, last = alg1_last_block(ctx, choice, T);
 
     Tensor x = llm_embedding(ctx, llm, ids, n); /* x^T */
-    Tensor c = initial_encoding(ctx, choice, x, noise, group, T);
+    Tensor c = alg1_initial(ctx, choice, x, noise, group, T);
     Tensor before = zeros_like(ctx, x); /* delta_{t+1} for score "difference"; 0 before the first */
     observe(ctx, x, "%sllm/x.%lld", group, (long long)T);
     observe(ctx, c, "%salg1/c.%lld", group, (long long)T);
@@ -84,7 +89,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
     for (int64_t t = T; t >= 1 && !ctx->error.set; t--) {
         ArenaMark mark = scope_begin(ctx);
         int64_t l = T - t;
-        double g = at_time(scalars.g, l), h = softplus(at_time(scalars.eta, l));
+        double g = alg1_scalar(scalars.g, l), h = softplus(alg1_scalar(scalars.eta, l));
         bool takes_part = l >= choice->first && l <= last;
 
         /* x^{t-1} = F_t(x^t), with S_t in both readings (before g) */
@@ -96,7 +101,7 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
          * `blocks`. */
         Tensor eps = {0};
         if (choice->noise) {
-            eps = draw(ctx, noise, group, "eps", t, c);
+            eps = alg1_draw(ctx, noise, group, "eps", t, c);
             observe(ctx, eps, "%salg1/eps.%lld", group, (long long)t);
         }
         if (takes_part) assign(before, alg1_step(ctx, choice, g, h, s, before, eps, c));
@@ -108,16 +113,41 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
     return ctx->error.set ? (Tensor){0} : c; /* c^0 */
 }
 
+static double root_mean_square(const real *row, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)row[i] * (double)row[i];
+    return sqrt(sum / (double)n);
+}
+
+static TapeBackward normalize_backward;
+
 Tensor alg1_normalize(Context *ctx, Tensor c, const Settings *choice) {
-    Tensor y = tensor_copy(ctx, c);
-    if (!y.data || choice->normalize == NORMALIZE_NONE) return y;
+    if (choice->normalize == NORMALIZE_NONE) return tensor_copy(ctx, c);
+    Tensor constant = c;
+    constant.var = 0; /* recorded here, as one operator */
+    Tensor y = tensor_copy(ctx, constant);
+    if (!y.data) return y;
     int64_t N = tensor_rows(c), D = tensor_cols(c);
     for (int64_t d = 0; d < N; d++) {
         real *row = y.data + d * D;
-        double sum = 0;
-        for (int64_t i = 0; i < D; i++) sum += (double)row[i] * (double)row[i];
-        double rms = sqrt(sum / (double)D);
+        double rms = root_mean_square(row, D);
         for (int64_t i = 0; i < D && rms > 0; i++) row[i] = (real)((double)row[i] / rms);
     }
-    return y;
+    return is_variable(ctx, c) ? tape_record(ctx, y, normalize_backward, &c, sizeof c) : y;
+}
+
+/* dc += (dy - y mean(y dy)) / rms, row by row; dy where the row is zero */
+static void normalize_backward(Context *ctx, const void *call, Tensor y, const real *dy) {
+    const Tensor c = *(const Tensor *)call;
+    real *dc = tape_gradient(ctx, c);
+    const int64_t D = tensor_cols(y);
+    for (int64_t at = 0, n = tensor_numel(y); dc && at < n; at += D) {
+        const double rms = root_mean_square(c.data + at, D);
+        double along = 0;
+        for (int64_t i = at; i < at + D; i++) along += (double)y.data[i] * (double)dy[i];
+        if (rms == 0) along = 0;
+        for (int64_t i = at; i < at + D; i++)
+            dc[i] += (real)(((double)dy[i] - (double)y.data[i] * along / (double)D) /
+                            (rms > 0 ? rms : 1));
+    }
 }

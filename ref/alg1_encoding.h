@@ -23,6 +23,17 @@ Tensor alg1_encoding(Context *ctx, const Llm *llm, Alg1Scalars scalars, const Se
 Tensor alg1_step(Context *ctx, const Settings *choice, double g, double h, LlmScores s,
                  Tensor before, Tensor eps, Tensor c);
 
+/* Its parts. The last block that takes part (fails the context if there is no such block); g or eta of
+ * block l; softplus(x) = log(1 + exp(x)), without overflow (torch.nn.functional.softplus); c^T, where
+ * "normal" draws it from the noise ("alg1/c.T"); a draw like x named <group>alg1/<what>.<t>. */
+int64_t alg1_last_block(Context *ctx, const Settings *choice, int64_t T);
+double alg1_scalar(const Weight *w, int64_t l);
+double softplus(double x);
+Tensor alg1_initial(Context *ctx, const Settings *choice, Tensor x, Noise *noise, const char *group,
+                    int64_t T);
+Tensor alg1_draw(Context *ctx, Noise *noise, const char *group, const char *what, int64_t t,
+                 Tensor like);
+
 /* What the adapter reads: c itself, or with normalize "rms" each token's row divided by its root
  * mean square (a row of zeros stays zero). c [N, D] -> [N, D] */
 Tensor alg1_normalize(Context *ctx, Tensor c, const Settings *choice);

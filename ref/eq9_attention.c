@@ -67,7 +67,7 @@ Tensor eq9_attention(Context *ctx, const CrossAttention *layer, const AddedAtten
         observe_each(ctx, ours, "%s/added", layer->name);
 
         /* f = A_hat a1 exp(b1) + A a2 exp(b2) */
-        f = axpby(ctx, added->original_factor, original, added->added_factor, ours);
+        f = blend_exp(ctx, added->blend, original, ours);
     }
     if (!own) f = linear(ctx, f, layer->to_out_w, layer->to_out_b);
     observe_each(ctx, f, "%s/f", layer->name);

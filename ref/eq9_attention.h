@@ -20,9 +20,9 @@ typedef struct AddedAttention {
     const Weight *tau_q;                 /* [C, C] */
     const Weight *tau_k, *tau_v;         /* [C, E], or [C, D] when tau_input is "c" */
     const Weight *tau_out_w, *tau_out_b; /* [C, C], [C]; NULL when out is "shared" */
-    double original_factor;              /* a1 exp(b1) */
-    double added_factor;                 /* a2 exp(b2) */
-    bool active;                         /* false: f = A_hat, as without an adapter */
+    const Weight *a1, *b1, *a2, *b2;     /* [1] each, as learned */
+    Blend blend; /* what the forward reads: these or, for each that has one, the settings' number */
+    bool active; /* false: f = A_hat, as without an adapter */
 } AddedAttention;
 
 /* Keys and values of one prompt at one layer: the same for every step of a picture.

@@ -1,6 +1,8 @@
 /* UNet2DConditionModel.forward. Loading stands in unet_load.c. See unet.h. */
 #include "ref/unet.h"
 
+#include "tensor/tape.h"
+
 #include <math.h>
 
 /* The sinusoid of t, then linear_2(silu(linear_1(.))). diffusers Timesteps, TimestepEmbedding.
@@ -38,6 +40,33 @@ static Tensor center(Context *ctx, Tensor x) {
     return y;
 }
 
+/* A resnet with the transformer that stands before it (mid block) or after it, if there is one. */
+typedef struct UnetLayer {
+    Tensor h, skip; /* skip: what stands beside h in an up block; else empty */
+    Tensor temb;
+    const Resnet *resnet;
+    const Transformer *before, *after;
+    CrossLayers cross;
+} UnetLayer;
+
+static Tensor layer_run(Context *ctx, const void *args) {
+    const UnetLayer *l = args;
+    ArenaMark mark = scope_begin(ctx);
+    Tensor h = l->h;
+    if (l->before) h = transformer_forward(ctx, l->before, h, &l->cross);
+    if (l->skip.data) h = concat(ctx, h, l->skip);
+    h = resnet_forward(ctx, l->resnet, h, l->temb);
+    if (l->after) h = transformer_forward(ctx, l->after, h, &l->cross);
+    return scope_end(ctx, mark, h);
+}
+
+/* What gradient checkpointing computes twice in place of keeping it. */
+static Tensor layer_forward(Context *ctx, UnetLayer l) {
+    if (ctx->error.set) return (Tensor){0};
+    if (ctx->tape && ctx->tape->checkpoint) return tape_checkpoint(ctx, layer_run, &l, sizeof l);
+    return layer_run(ctx, &l);
+}
+
 Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
                     const CrossLayers *cross) {
     if (ctx->error.set) return (Tensor){0};
@@ -58,8 +87,12 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
     for (int64_t level = 0; level < u->levels; level++) {
         const UnetBlock *b = &u->down[level];
         for (int64_t j = 0; j < b->layers; j++) {
-            h = resnet_forward(ctx, &b->resnet[j], h, temb);
-            if (b->has_attention) h = transformer_forward(ctx, &b->transformer[j], h, cross);
+            h = layer_forward(ctx,
+                              (UnetLayer){.h = h,
+                                          .temb = temb,
+                                          .resnet = &b->resnet[j],
+                                          .after = b->has_attention ? &b->transformer[j] : NULL,
+                                          .cross = *cross});
             skip[skips++] = h;
         }
         if (b->resample.w) {
@@ -70,20 +103,25 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
     }
 
     for (int64_t j = 0; j < u->mid.layers; j++) {
-        if (j > 0 && u->mid.has_attention)
-            h = transformer_forward(ctx, &u->mid.transformer[j - 1], h, cross);
-        h = resnet_forward(ctx, &u->mid.resnet[j], h, temb);
+        const bool attends = j > 0 && u->mid.has_attention;
+        h = layer_forward(ctx, (UnetLayer){.h = h,
+                                           .temb = temb,
+                                           .before = attends ? &u->mid.transformer[j - 1] : NULL,
+                                           .resnet = &u->mid.resnet[j],
+                                           .cross = *cross});
     }
     if (u->mid.layers) observe_each(ctx, h, "mid_block");
 
     for (int64_t level = 0; level < u->levels; level++) {
         const UnetBlock *b = &u->up[level];
         for (int64_t j = 0; j < b->layers && !ctx->error.set; j++) {
-            ArenaMark layer = scope_begin(ctx);
-            h = concat(ctx, h, skip[--skips]);
-            h = resnet_forward(ctx, &b->resnet[j], h, temb);
-            if (b->has_attention) h = transformer_forward(ctx, &b->transformer[j], h, cross);
-            h = scope_end(ctx, layer, h);
+            h = layer_forward(ctx,
+                              (UnetLayer){.h = h,
+                                          .skip = skip[--skips],
+                                          .temb = temb,
+                                          .resnet = &b->resnet[j],
+                                          .after = b->has_attention ? &b->transformer[j] : NULL,
+                                          .cross = *cross});
         }
         if (b->resample.w && !ctx->error.set) {
             /* Twice the size or, where a level had an odd side, the size of the skip to come. */

@@ -41,6 +41,7 @@ typedef struct Tape {
     TapeNode *node;
     int64_t count, capacity;
     int64_t walked;  /* variables of earlier walks: node i is variable walked + i + 1 */
+    bool checkpoint; /* for models: put each block into a segment of its own (tape_checkpoint) */
     bool rehearsing; /* in a checkpointed segment, whose nodes are recorded later */
     bool pinned;     /* the arena is, because of this tape; before, its pin was: */
     ArenaMark pin;

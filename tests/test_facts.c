@@ -246,13 +246,19 @@ static void rms_makes_every_token_as_long(void **state) {
     }
 }
 
+/* A scalar of the blend. */
+static Weight scalar(const double *value) {
+    return (Weight){.data = value, .dtype = DTYPE_F64, .ndim = 1, .dim = {1, 1, 1, 1}};
+}
+
 /* A fresh adapter (a1 = 1, b1 = a2 = b2 = 0) is the original attention over phi(c). */
 static void a_fresh_blend_is_the_original(void **state) {
     World *w = *state;
     const CrossAttention *layer = &w->pack.unet->cross[0];
     AddedAttention added = w->pack.adapter->layer[0];
-    added.original_factor = 1;
-    added.added_factor = 0;
+    const double numbers[] = {0, 1};
+    const Weight zero = scalar(&numbers[0]), one = scalar(&numbers[1]);
+    added.blend = (Blend){.a1 = &one, .b1 = &zero, .a2 = &zero, .b2 = &zero};
     Tensor phi_c = TENSOR_NEW(&w->ctx, 3, w->pack.unet->cross_attention_dim);
     Tensor q = TENSOR_NEW(&w->ctx, 1, 5, layer->channels);
     Rng rng = rng_seed(1);
@@ -263,7 +269,7 @@ static void a_fresh_blend_is_the_original(void **state) {
     ASSERT_EQUAL_BYTES(eq9_attention(&w->ctx, layer, &added, OUT_OWN, q, &with),
                        eq9_attention(&w->ctx, layer, NULL, OUT_OWN, q, &without));
     added.active = false;
-    added.added_factor = 1;
+    added.blend.a2 = &one;
     ASSERT_EQUAL_BYTES(eq9_attention(&w->ctx, layer, &added, OUT_OWN, q, &without),
                        eq9_attention(&w->ctx, layer, NULL, OUT_OWN, q, &without));
     assert_context_ok(&w->ctx);
@@ -277,8 +283,9 @@ static void shared_output_is_own_output_with_one_projection(void **state) {
     AddedAttention added = w->pack.adapter->layer[0];
     added.tau_out_w = layer->to_out_w;
     added.tau_out_b = layer->to_out_b;
-    added.original_factor = 0.3;
-    added.added_factor = 0.7;
+    const double numbers[] = {0, 0.3, 0.7};
+    const Weight zero = scalar(&numbers[0]), a1 = scalar(&numbers[1]), a2 = scalar(&numbers[2]);
+    added.blend = (Blend){.a1 = &a1, .b1 = &zero, .a2 = &a2, .b2 = &zero};
     Tensor phi_c = TENSOR_NEW(&w->ctx, 3, w->pack.unet->cross_attention_dim);
     Tensor q = TENSOR_NEW(&w->ctx, 1, 5, layer->channels);
     Rng rng = rng_seed(2);

@@ -57,7 +57,8 @@ typedef struct Part {
 static void mix_pack(uint64_t *digest, const Pack *p) {
     mix_model(digest, p->llm->files);
     mix_model(digest, p->adapter->files);
-    mix(digest, &p->adapter->layer[1].added_factor, sizeof(double));
+    const Weight *a2 = p->adapter->layer[1].blend.a2;
+    mix(digest, a2->data, dtype_size(a2->dtype));
     if (!p->unet) return;
     mix_model(digest, p->unet->files);
     mix_model(digest, p->vae->files);
