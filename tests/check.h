@@ -6,7 +6,7 @@
  *     golden_close(g);
  *
  * Tolerances: the double build is held to 1e-12 / 1e-10 / 1e-8 of the tensor's largest magnitude
- * (operator / module / pipeline). The float build is held to twice torch float32's own relative
+ * (operator / module / pipeline; gradients of a whole step to 1e-9). The float build is held to twice torch float32's own relative
  * error on that case, stored in the golden's metadata as "yardstick:<name>" (largest over at least
  * 8 seeded inputs of max|error| / max|truth|), plus 4 ulp of the tensor's largest magnitude. Where
  * the truth is all zero the result must be exactly zero. */
@@ -31,7 +31,7 @@
 #include "tensor/tensor.h"
 #include "weights/safetensors.h"
 
-typedef enum Station { OPERATOR, MODULE, PIPELINE } Station;
+typedef enum Station { OPERATOR, MODULE, PIPELINE, GRADIENT } Station;
 
 typedef struct Golden Golden;
 
