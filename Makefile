@@ -21,7 +21,7 @@ PYTHON ?= $(firstword $(wildcard /opt/golden-venv/bin/python) python3)
 comma   := ,
 
 PACKAGES = gcc libc6-dev make pkg-config libopenblas-dev libcjson-dev libutf8proc-dev libpng-dev \
-           zlib1g-dev nettle-dev libcmocka-dev
+           libjpeg62-turbo-dev zlib1g-dev nettle-dev libcmocka-dev
 
 # ---- one build directory per variant ----------------------------------------------------------
 VARIANT := $(if $(filter double,$(REAL)),f64,f32)
@@ -52,7 +52,7 @@ else
     override LDFLAGS += $(LINKHARD)
 endif
 override LDFLAGS += -fopenmp
-LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -lz -lnettle -lm
+LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -ljpeg -lz -lnettle -lm
 
 LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/train/*.c ref/yardstick/*.c))
 CLI   = $(wildcard ref/cli.c ref/cli_*.c)
@@ -179,7 +179,7 @@ install: all
 	ln -sf $(SONAME) $(INTO)/lib/$(LIBNAME).so
 	@printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	    'Name: $(PROGRAM)' 'Description: A decoder-only LLM controls Stable Diffusion, on the CPU' \
-	    'Version: $(VERSION)' 'Requires.private: openblas libcjson libutf8proc libpng zlib nettle' \
+	    'Version: $(VERSION)' 'Requires.private: openblas libcjson libutf8proc libpng libjpeg zlib nettle' \
 	    'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -l$(PROGRAM)' \
 	    'Libs.private: -lgomp -lpthread -lm' >$(PKGCONFIG)/$(PROGRAM).pc
 	./$(PROGRAM) help --man >$(INTO)/share/man/man1/llmdiff.1

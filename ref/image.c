@@ -3,7 +3,7 @@
  * libpng leaves a failed call by longjmp. What must survive it lives behind a pointer, in a struct
  * of the caller's frame, and no local variable of the function that calls setjmp is changed after
  * it: so nothing has to be volatile. */
-#include "ref/image.h"
+#include "ref/image_decoders.h"
 #include "weights/file.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ static char *copy_text(const char *text) {
     return copy ? strcpy(copy, text) : NULL;
 }
 
-#define MAX_PIXELS (1 << 28) /* of a picture that is read: 768 MB */
+#define MOST_FROM_A_BYTE 1032 /* deflate makes no more of one */
 
 typedef struct Job {
     const char *path;
@@ -30,20 +30,29 @@ typedef struct Job {
     png_textp chunk;    /* the texts written */
     const char *unread; /* [left]: what is left to read */
     size_t left;
-    uint8_t *pixels; /* read: [height, width, 3] */
+    Image image; /* read */
+    int orientation;
     png_bytep *row;
+    bool no_memory;
 } Job;
+
+static int out_of_memory(Job *job) {
+    job->no_memory = true;
+    return fail(job->err, "%s: out of memory", job->path);
+}
 
 /* libpng and zlib have many ways to say it ("too many text chunks" is one); malloc has this one. errno
  * is 0 before the first of their calls. */
-static const char *reason(const char *message) {
-    return errno == ENOMEM ? "out of memory" : message;
+static void say(Job *job, const char *message) {
+    if (errno == ENOMEM)
+        out_of_memory(job);
+    else
+        fail(job->err, "%s: %s", job->path, message);
 }
 
 /* Instead of libpng's own, which print. */
 static void on_error(png_structp png, png_const_charp message) {
-    Job *job = png_get_error_ptr(png);
-    fail(job->err, "%s: %s", job->path, reason(message));
+    say(png_get_error_ptr(png), message);
     png_longjmp(png, 1);
 }
 
@@ -51,8 +60,7 @@ static void on_error(png_structp png, png_const_charp message) {
  * takes effect at the end, as libpng warns from inside zlib, too, which a longjmp would leave with
  * its memory half allocated. */
 static void on_write_warning(png_structp png, png_const_charp message) {
-    Job *job = png_get_error_ptr(png);
-    fail(job->err, "%s: %s", job->path, reason(message));
+    say(png_get_error_ptr(png), message);
 }
 
 /* A warning while reading means that something optional is damaged: nothing that we need. Or that
@@ -210,7 +218,7 @@ static int copy_texts(Job *job, ImageInfo *out) {
     for (int i = 0; out->text && i < 2 * n; i++) free(out->text[i]);
     free(out->text);
     out->text = NULL;
-    return fail(job->err, "%s: out of memory", job->path);
+    return out_of_memory(job);
 }
 
 static int read_all(Job *job, ImageInfo *out) {
@@ -224,84 +232,89 @@ static int read_all(Job *job, ImageInfo *out) {
     return copy_texts(job, out);
 }
 
-/* All kinds of PNG as 8-bit RGB. */
-static int read_pixels(Job *job, int64_t *width, int64_t *height) {
+static int check_size(const Job *job, size_t file) {
+    const Image *im = &job->image;
+    if (image_check_size(job->path, im->width, im->height, job->err)) return -1;
+    if (png_get_rowbytes(job->png, job->info) / MOST_FROM_A_BYTE * (size_t)im->height <= file)
+        return 0;
+    return fail(job->err, "%s: %lld x %lld pixels are more than %zu bytes can hold", job->path,
+                (long long)im->width, (long long)im->height, file);
+}
+
+/* eXIf may also stand behind the pixels, so this comes last. */
+static void read_orientation(Job *job) {
+    png_uint_32 size;
+    png_bytep exif;
+    if (png_get_eXIf_1(job->png, job->info, &size, &exif))
+        job->orientation = exif_orientation(exif, size);
+}
+
+/* All kinds of PNG as 8-bit RGB. Of 16 bits Pillow takes the upper 8. */
+static int read_pixels(Job *job) {
+    Image *im = &job->image;
+    const size_t file = job->left;
     if (setjmp(png_jmpbuf(job->png))) return -1;
     png_set_read_fn(job->png, job, read_bytes);
     png_read_info(job->png, job->info);
-    *width = png_get_image_width(job->png, job->info);
-    *height = png_get_image_height(job->png, job->info);
-    if (*width * *height > MAX_PIXELS)
-        return fail(job->err, "%s: %lld x %lld pixels are more than the %d that are read",
-                    job->path, (long long)*width, (long long)*height, MAX_PIXELS);
-    png_set_scale_16(job->png);
+    im->width = png_get_image_width(job->png, job->info);
+    im->height = png_get_image_height(job->png, job->info);
+    if (check_size(job, file)) return -1;
+    png_set_strip_16(job->png);
     png_set_expand(job->png);
     png_set_gray_to_rgb(job->png);
     png_set_strip_alpha(job->png);
     png_set_interlace_handling(job->png);
     png_read_update_info(job->png, job->info);
-    job->pixels = malloc((size_t)(*width * *height * 3));
-    job->row = malloc((size_t)*height * sizeof *job->row);
-    if (!job->pixels || !job->row) return fail(job->err, "%s: out of memory", job->path);
-    for (int64_t y = 0; y < *height; y++) job->row[y] = job->pixels + y * *width * 3;
+    im->rgb = malloc((size_t)(im->width * im->height * 3));
+    job->row = malloc((size_t)im->height * sizeof *job->row);
+    if (!im->rgb || !job->row) return out_of_memory(job);
+    for (int64_t y = 0; y < im->height; y++) job->row[y] = im->rgb + y * im->width * 3;
     png_read_image(job->png, job->row);
-    png_read_end(job->png, NULL);
+    png_read_end(job->png, job->info);
+    read_orientation(job);
     return 0;
 }
 
-/* Opens the file for one of the two readers above. What `use` makes stays in `job`. */
-static int with_file(const char *path, Job *job, Error *err, int (*use)(Job *job, void *result),
-                     void *result) {
-    size_t size;
-    char *bytes = file_read(path, &size, err);
-    if (!bytes) return -1;
-    *job = (Job){.path = path, .err = err, .unread = bytes, .left = size};
+/* Opens the bytes for one of the two readers above. What it makes stays in `job`. */
+static int with_bytes(Job *job, const void *bytes, size_t size, ImageInfo *info) {
+    job->unread = bytes;
+    job->left = size;
     errno = 0;
     job->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, job, on_error, on_read_warning);
     if (job->png) job->info = png_create_info_struct(job->png);
-    if (job->png && job->info)
-        use(job, result);
+    if (!job->png || !job->info)
+        out_of_memory(job);
+    else if (info)
+        read_all(job, info);
     else
-        fail(err, "%s: out of memory", path);
+        read_pixels(job);
     png_destroy_read_struct(&job->png, &job->info, NULL);
     free(job->row);
-    free(bytes);
-    return err->set ? -1 : 0;
+    return job->err->set ? -1 : 0;
 }
-
-static int use_info(Job *job, void *result) { return read_all(job, result); }
 
 int image_read_info(const char *path, ImageInfo *out, Error *err) {
     *out = (ImageInfo){0};
-    Job job;
-    if (with_file(path, &job, err, use_info, out) == 0) return 0;
-    image_info_free(out);
-    return -1;
+    size_t size;
+    char *bytes = file_read(path, &size, err);
+    if (!bytes) return -1;
+    Job job = {.path = path, .err = err};
+    int status = with_bytes(&job, bytes, size, out);
+    free(bytes);
+    if (status) image_info_free(out);
+    return status;
 }
 
-static int use_pixels(Job *job, void *result) {
-    int64_t *size = result;
-    return read_pixels(job, &size[0], &size[1]);
-}
-
-uint8_t *image_read_png(const char *path, int64_t *width, int64_t *height, Error *err) {
-    Job job = {0};
-    int64_t size[2] = {0};
-    if (with_file(path, &job, err, use_pixels, size)) {
-        free(job.pixels);
-        return NULL;
+ImageStatus png_decode(const void *bytes, size_t size, const char *name, Image *out,
+                       int *orientation, Error *err) {
+    Job job = {.path = name, .err = err};
+    if (with_bytes(&job, bytes, size, NULL)) {
+        free(job.image.rgb);
+        return job.no_memory ? IMAGE_NO_MEMORY : IMAGE_BROKEN;
     }
-    *width = size[0];
-    *height = size[1];
-    return job.pixels;
-}
-
-/* ITU-R 601 luma in 16 fractional bits. */
-void image_to_gray(uint8_t *rgb, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        const uint8_t *p = rgb + 3 * i;
-        rgb[i] = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
-    }
+    *out = job.image;
+    *orientation = job.orientation;
+    return IMAGE_OK;
 }
 
 void image_info_free(ImageInfo *info) {

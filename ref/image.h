@@ -1,4 +1,4 @@
-/* PNG: a picture with its settings as text, and reading that text back.
+/* Pictures: a PNG with its settings as text, reading that text back, reading any PNG or JPEG.
  *
  *     const char *text[] = {"prompt", "a red circle", "seed", "42", NULL};
  *     image_write_png("demo.png", rgb, 128, 128, text, &err);
@@ -30,9 +30,25 @@ typedef struct ImagePalette {
 uint8_t *image_palette_png(const ImagePalette *palette, const uint8_t *index, int64_t width,
                            int64_t height, size_t *size, Error *err);
 
-/* Any PNG as 8-bit RGB [height, width, 3], malloc'ed: alpha is dropped, palettes and grey are widened,
- * 16 bits are scaled to 8. NULL with a message. */
-uint8_t *image_read_png(const char *path, int64_t *width, int64_t *height, Error *err);
+/* image_read.c: any PNG or JPEG (its first bytes say which) as 8-bit RGB [height, width, 3], as Pillow's
+ * ImageOps.exif_transpose and convert("RGB") make it: turned upright where EXIF says so; alpha is dropped,
+ * palettes and grey are widened, of 16 bits the upper 8 are kept, CMYK is taken as Adobe stores it.
+ * Sides of up to 65536 pixels, no more pixels than the file's bytes could hold, and no damage. */
+typedef struct Image {
+    uint8_t *rgb; /* malloc'ed */
+    int64_t width, height;
+} Image;
+
+typedef enum ImageStatus {
+    IMAGE_OK,
+    IMAGE_BROKEN,   /* the bytes are no picture, or a damaged one */
+    IMAGE_NO_MEMORY /* which says nothing of the picture */
+} ImageStatus;
+
+/* Not IMAGE_OK: a message that begins with `name`, and nothing in *out. */
+ImageStatus image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *err);
+/* Of a file. NULL with a message. */
+uint8_t *image_read(const char *path, int64_t *width, int64_t *height, Error *err);
 /* The brightness of n pixels of RGB, in place: Pillow's convert("L"). */
 void image_to_gray(uint8_t *rgb, int64_t n);
 

@@ -166,10 +166,10 @@ typedef struct llmdiff_request {
     const char
         *noise_file; /* safetensors with every random draw under its name in a trace; or NULL */
 
-    /* Image to image: a PNG to begin from, and how far to go from it, more than 0 to 1; 0: 0.8, or 1
-     * with a mask. A mask is a PNG, white where the picture is to be redrawn and black where it is
-     * kept. Both are resized (Lanczos) to width and height, which are the picture's own, rounded down
-     * to the VAE's factor, where they are 0. */
+    /* Image to image: a PNG or JPEG to begin from, and how far to go from it, more than 0 to 1; 0: 0.8,
+     * or 1 with a mask. A mask is white where the picture is to be redrawn and black where it is kept.
+     * Both are turned upright by their EXIF data and resized (Lanczos) to width and height, which are
+     * the picture's own, rounded down to the VAE's factor, where they are 0. */
     const char *init_image_file;
     double strength;
     const char *mask_file;

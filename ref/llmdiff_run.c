@@ -213,11 +213,11 @@ static int read_sampler(Request *r, const char *name, const Schedule *schedule, 
                 name);
 }
 
-/* A PNG of any size as RGB of width x height; 0 in both: of its own size, whole latents of it. */
+/* A PNG or JPEG of any size as RGB of width x height; 0 in both: of its own size, whole latents of it. */
 static uint8_t *read_picture(const char *path, int64_t factor, int64_t *width, int64_t *height,
                              Error *err) {
     int64_t w, h;
-    uint8_t *rgb = image_read_png(path, &w, &h, err);
+    uint8_t *rgb = image_read(path, &w, &h, err);
     if (!rgb) return NULL;
     if (!*width) *width = w - w % factor;
     if (!*height) *height = h - h % factor;

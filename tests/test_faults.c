@@ -282,7 +282,7 @@ static void read_png(const char *path, Error *err, uint64_t *digest) {
     if (err->set || image_read_info(path, &info, err)) return;
     for (size_t i = 0; info.text[i]; i++) mix_text(digest, info.text[i]);
     image_info_free(&info);
-    uint8_t *rgb = image_read_png(path, &w, &h, err);
+    uint8_t *rgb = image_read(path, &w, &h, err);
     uint8_t *larger = rgb ? image_resize(rgb, w, h, 3, 7, 9, err) : NULL;
     if (larger) mix(digest, larger, 7 * 9 * 3);
     free(larger);

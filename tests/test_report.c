@@ -651,7 +651,7 @@ static uint8_t *pixels_of(const char *html, int k, int64_t *width, int64_t *heig
     assert_int_equal(fclose(file), 0);
     free(png);
     Error err = {0};
-    uint8_t *rgb = image_read_png(path, width, height, &err);
+    uint8_t *rgb = image_read(path, width, height, &err);
     remove(path);
     if (!rgb) fail_msg("%s", err.message);
     return rgb;
