@@ -342,4 +342,5 @@ void tar_close(Tar *t) {
     free(t);
 }
 
+uint64_t tar_tell(const Tar *t) { return t->at; }
 uint64_t tar_size(const Tar *t) { return t->size; }

@@ -38,6 +38,7 @@ int tar_next(Tar *t, TarMember *m, Error *err);
 int tar_read(Tar *t, void *out, Error *err);
 /* tar_next goes on with the member whose headers begin at `at`. -1 if that is past the file's end. */
 int tar_seek(Tar *t, uint64_t at, Error *err);
+uint64_t tar_tell(const Tar *t); /* where the next member's headers begin */
 uint64_t tar_size(const Tar *t); /* of the file */
 
 #endif
