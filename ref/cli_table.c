@@ -73,7 +73,7 @@ const Option option_table[] = {
     {GENERATE, "From a picture", 0, "strength", NUMBER(strength), NULL, 0, 1, NULL,
      "how far to go from it, more than 0 to 1\n(default 0.8, with --mask 1)"},
     {GENERATE, "From a picture", 0, "mask", TEXT(mask, "FILE"), NULL, 0, 0, NULL,
-     "a PNG or JPEG: redraw where it is white, keep the rest"},
+     "a PNG or JPEG: redraw where it is white, keep the\nrest"},
 
     {RUN | INIT_ADAPTER, "Method", 0, "set", OPTION_SET, 0, "KEY=VALUE", NULL, 0, 0, NULL,
      "a choice of the adapter's config.json, such as\nword_score=false; repeatable; llmdiff info "

@@ -82,7 +82,7 @@ static bool within(const Ranges *r, const void *address) {
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *self) {
     static const char *const apart[] = {"libgomp", "libopenblas", "libgfortran", "ld-linux"};
-    static const char *const modest[] = {"libc.so", "libutf8proc"};
+    static const char *const modest[] = {"libc.so", "libutf8proc", "libjpeg"};
     (void)size, (void)self;
     const char *slash = strrchr(info->dlpi_name, '/'), *name = slash ? slash + 1 : info->dlpi_name;
     Ranges *to = NULL;

@@ -4,15 +4,16 @@
  *     faults_begin(FAIL_ONE, k);    run();   Faults f = faults_end();      // number k failed
  *
  * Between begin and end every allocation of the calling thread is numbered, from 1 on: our own and
- * those that cJSON, libpng, zlib, utf8proc and libc make for us. Not numbered and never failed: libgomp's,
- * which ends the process when it gets no memory; OpenBLAS's, which does the same; and the dynamic
- * loader's. libc and utf8proc can do without some of what they ask for (qsort's buffer, a stream's, a
- * realloc that makes smaller), which failed_hard therefore leaves out.
+ * those that cJSON, libpng, libjpeg, zlib, utf8proc and libc make for us. Not numbered and never failed:
+ * libgomp's, which ends the process when it gets no memory; OpenBLAS's, which does the same; and the
+ * dynamic loader's. libc, utf8proc and libjpeg can do without some of what they ask for (qsort's buffer, a
+ * stream's, a realloc that makes smaller, a pool that might have been larger), which failed_hard therefore
+ * leaves out.
  *
  * Plain build: the test program defines malloc and its kin itself, so that every library in the
  * process calls these, and the caller's address tells who asks. Under AddressSanitizer malloc is the
  * sanitizer's: our own objects are linked with --wrap, cJSON gets its hooks, libpng (and through it
- * zlib) its allocator; libc's and utf8proc's stay out there. */
+ * zlib) its allocator; libjpeg's, libc's and utf8proc's stay out there. */
 #ifndef LLMDIFF_FAULTS_H
 #define LLMDIFF_FAULTS_H
 

@@ -736,10 +736,37 @@ static void closed_streams_do_not_land_in_the_picture(void **state) {
     assert_true(same_file("@/a.png", "@/b.png"));
 }
 
+/* The same picture, turned upright by its EXIF data, whichever of the two it comes as. */
+static void begins_from_a_jpeg_as_from_a_png(void **state) {
+    (void)state;
+    static const char jpeg[] = "golden/data/dataset/pictures/turned6.jpg";
+    uint8_t *rgb[2];
+    int64_t w, h;
+    Error err = {0};
+    rgb[0] = image_read(jpeg, &w, &h, &err);
+    assert_non_null(rgb[0]);
+    assert_int_equal(image_write_png(path("@/in.png"), rgb[0], w, h, NULL, &err), 0);
+    free(rgb[0]);
+    for (int png = 0; png < 2; png++) {
+        const char *from = png ? "@/in.png" : jpeg;
+        assert_ok(GENERATE("-i", from, "--mask", from));
+        rgb[png] = image_read(path("@/x.png"), &w, &h, &err);
+        assert_non_null(rgb[png]);
+        assert_int_equal(w, 12);
+        assert_int_equal(h, 20);
+    }
+    assert_memory_equal(rgb[0], rgb[1], (size_t)(w * h * 3));
+    free(rgb[0]);
+    free(rgb[1]);
+    put_text("@/bad.jpg", "\xff\xd8\xff, and then no JPEG");
+    assert_error_holds(GENERATE("-i", "@/bad.jpg"), 2, "@/bad.jpg: ");
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, fresh_directory, remove_directory)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        T(begins_from_a_jpeg_as_from_a_png),
         T(without_a_command_it_says_what_there_is),
         T(help_goes_to_stdout),
         T(version_names_the_precision),

@@ -9,6 +9,8 @@
 #include "weights/file.h"
 #include "weights/safetensors.h"
 
+#include <sys/resource.h>
+
 #define SETS "golden/data/dataset/"
 enum { COUNT = 7 }; /* samples of the small sets; their pictures are told apart by their captions */
 
@@ -216,6 +218,49 @@ static void no_place_is_preferred(void **state) {
     }
     for (uint64_t i = 0; i < 1000; i++) assert_true(keyed_below(1, DRAW_CROP, i, 0, 3) < 3);
 }
+
+#ifndef __SANITIZE_ADDRESS__
+static long peak_memory(void) { /* in KB */
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
+/* 200,000 lines take 8 bytes each (twice that while the list grows), and their order nothing. */
+static void a_large_set_takes_a_small_list(void **state) {
+    (void)state;
+    enum { LINES = 200000 };
+    char dir[128];
+    make_dir("large");
+    strcpy(dir, scratch("large"));
+    copy_file(SETS "folder/0.png", scratch("large/0.png"));
+    FILE *file = fopen(scratch("large/metadata.jsonl"), "wb");
+    assert_non_null(file);
+    for (int i = 0; i < LINES; i++)
+        fprintf(file, "{\"file_name\": \"0.png\", \"text\": \"%d, a caption of some words\"}\n", i);
+    assert_int_equal(fclose(file), 0);
+    const long before = peak_memory();
+    uint8_t *seen = calloc(LINES, 1);
+    Dataset *d = must_open(&(DatasetOptions){.dir = dir});
+    assert_int_equal(dataset_count(d), LINES);
+    int first_half = 0;
+    for (int i = 0; i < 2000; i++) {
+        Sample s;
+        assert_int_equal(must_next(d, &s), 1);
+        const int line = atoi(s.caption);
+        assert_false(seen[line]);
+        seen[line] = 1;
+        first_half += line < LINES / 2;
+        sample_free(&s);
+    }
+    assert_in_range(first_half, 850, 1150);
+    assert_true(peak_memory() - before < 24 * LINES / 1024 + 1024);
+    dataset_close(d);
+    free(seen);
+    scratch_entries(dir, true);
+    rmdir(dir);
+}
+#endif
 
 /* ---- ranks ------------------------------------------------------------------------------------------------ */
 
@@ -810,6 +855,9 @@ int main(void) {
         cmocka_unit_test(order_depends_on_seed_and_epoch_alone),
         cmocka_unit_test(a_buffer_of_one_shuffles_shards_alone),
         cmocka_unit_test(no_place_is_preferred),
+#ifndef __SANITIZE_ADDRESS__
+        cmocka_unit_test(a_large_set_takes_a_small_list),
+#endif
         cmocka_unit_test(ranks_share_one_order),
         cmocka_unit_test(restoring_goes_on_with_the_next_sample),
         cmocka_unit_test(one_rank_saves_for_all),

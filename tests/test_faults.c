@@ -4,7 +4,7 @@
  * stack of calls that leads to it, all the way up). Then each site's first allocation and some later
  * ones fail: alone, and with all that follow. Every time: the part fails and says that memory ran out,
  * nothing stays allocated, no file is left that is not whole; and the same part, run again in the same
- * process, makes the same bytes. Only libc and utf8proc may do without what they asked for: then the
+ * process, makes the same bytes. Only libc, utf8proc and libjpeg may do without what they asked for: then the
  * bytes are the same at once.
  *
  * The arena takes its memory in few large blocks, so those are also made to fail at every place where
@@ -16,6 +16,8 @@
 #include "ref/image.h"
 #include "ref/llmdiff.h"
 #include "ref/pipeline.h"
+#include "ref/train/augment.h"
+#include "ref/train/dataset.h"
 #include "ref/yardstick/yardstick.h"
 #include "weights/file.h"
 #include "ref/yardstick/kit.h"
@@ -24,6 +26,7 @@
 static const char prompt[] = "A red circle \xff beside\ta    blue cafe\xcc\x81, 1234567890, "
                              "unbelievablyunbelievablyunbelievably"
                              "unbelievablyunbelievably<|endoftext|>";
+#define SETS "golden/data/dataset/"
 static Pack shared;   /* the models, for the parts that are not about loading */
 static Pack baseline; /* CLIP in place of LLM and adapter */
 
@@ -287,6 +290,48 @@ static void read_png(const char *path, Error *err, uint64_t *digest) {
     if (larger) mix(digest, larger, 7 * 9 * 3);
     free(larger);
     free(rgb);
+}
+
+/* Every kind of picture, turned and not. */
+static void pictures(const char *what, Error *err, uint64_t *digest) {
+    static const char *const name[] = {"420.jpg",     "progressive.jpg", "cmyk.jpg",
+                                       "turned6.jpg", "turned6.png",     "palette_clear.png"};
+    (void)what;
+    for (size_t i = 0; i < sizeof name / sizeof name[0] && !err->set; i++) {
+        char path[128];
+        int64_t w, h;
+        snprintf(path, sizeof path, "golden/data/dataset/pictures/%s", name[i]);
+        uint8_t *rgb = image_read(path, &w, &h, err);
+        if (rgb) mix(digest, rgb, (size_t)(w * h * 3));
+        free(rgb);
+    }
+}
+
+/* Lack of memory must not make a sample a broken one: five might be. */
+static void data_set(const char *what, Error *err, uint64_t *digest) {
+    const DatasetOptions o = {.dir = what, .seed = 1, .buffer = 3, .max_bad_samples = 5};
+    const Augment a = {.resolution = 8};
+    real out[8 * 8 * 3];
+    void *position = NULL;
+    size_t size = 0;
+    Sample s;
+    Dataset *d = dataset_open(&o, err);
+    for (int i = 0; d && i < 9 && !err->set; i++) {
+        if (i == 4 && dataset_save(d, &position, &size, err) == 0) {
+            dataset_close(d);
+            d = dataset_open(&o, err);
+            if (!d || dataset_restore(d, position, size, err)) break;
+        }
+        if (err->set || dataset_next(d, &s, err) <= 0) continue;
+        Augmentation p = augment_plan(&a, s.width, s.height, s.index);
+        if (augment_apply(&a, &p, s.rgb, s.width, s.height, out, err) == 0)
+            mix(digest, out, sizeof out);
+        mix_text(digest, s.id);
+        mix_text(digest, s.caption);
+        sample_free(&s);
+    }
+    free(position);
+    dataset_close(d);
 }
 
 static void inputs(const char *what, Error *err, uint64_t *digest) {
@@ -1110,6 +1155,10 @@ int main(void) {
         {"writing files", outputs, NULL},
         {"reading files", inputs, NULL},
         {"a trace as a kit", trace_as_kit, NULL},
+        {"reading pictures", pictures, NULL},
+        {"a set with metadata.jsonl", data_set, SETS "folder"},
+        {"a set with .txt", data_set, SETS "texts"},
+        {"a set in shards", data_set, SETS "shards"},
         {"comparing npy", comparing, NULL},
         {"comparing npz", comparing, "golden/data/files/stored.npz"},
         {"comparing deflated npz", comparing, "golden/data/files/deflated.npz"},
