@@ -231,6 +231,7 @@ def archives():
         "base256": header(b"a.txt", 4, number=b"\x80" + (4).to_bytes(11, "big")) + block(b"one\n") + END,
         "pax_size": (header(b"x", 12, b"x") + block(b"12 size=700\n") + header(b"a.txt", 4) +
                      block(b"y" * 700) + header(b"b.txt", 4) + block(b"two\n") + END),
+        "hard": (header(b"hard", 700, b"1") + header(b"a.txt", 4) + block(b"one\n") + END),
         "none": END,
     }
 

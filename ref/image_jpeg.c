@@ -14,14 +14,12 @@
 
 #include <jerror.h>
 
-#define MAX_SCANS 500        /* of a progressive picture; encoders make about 10 */
 #define PIXELS_IN_A_BYTE 512 /* a block of 64 takes one bit at least, where the code is Huffman's */
 
 typedef struct Job {
     struct jpeg_decompress_struct jpeg; /* client_data is this Job */
     struct jpeg_error_mgr errors;
     struct jpeg_source_mgr source;
-    struct jpeg_progress_mgr progress;
     jmp_buf leave;
     const char *name;
     Error *err;
@@ -50,7 +48,8 @@ static void on_error(j_common_ptr jpeg) {
 }
 
 /* libjpeg fills in what it can't read, with gray or with what was there before. Its other warnings are
- * about bytes between segments, and versions. */
+ * about bytes between segments, and versions. That a scan must refine what is there also keeps a
+ * progressive picture from having scans without end. */
 static void on_message(j_common_ptr jpeg, int level) {
     if (level >= 0) return; /* a trace */
     switch (jpeg->err->msg_code) {
@@ -66,11 +65,6 @@ static void on_message(j_common_ptr jpeg, int level) {
 }
 
 static void on_output(j_common_ptr jpeg) { (void)jpeg; }
-
-static void on_progress(j_common_ptr jpeg) {
-    if (((j_decompress_ptr)jpeg)->input_scan_number > MAX_SCANS)
-        give_up(jpeg->client_data, "it has too many scans");
-}
 
 /* ---- the bytes ------------------------------------------------------------------------------------------- */
 
@@ -142,7 +136,6 @@ static int read_all(Job *job, size_t size) {
     if (setjmp(job->leave)) return -1;
     jpeg_create_decompress(&job->jpeg);
     job->jpeg.src = &job->source;
-    job->jpeg.progress = &job->progress;
     if (start(job, size)) return -1;
     const size_t width = (size_t)job->image.width, height = (size_t)job->image.height;
     job->image.rgb = malloc(width * height * 3);
@@ -163,7 +156,6 @@ ImageStatus jpeg_decode(const void *bytes, size_t size, const char *name, Image 
     job.errors.emit_message = on_message;
     job.errors.output_message = on_output;
     job.jpeg.client_data = &job;
-    job.progress.progress_monitor = on_progress;
     job.source = (struct jpeg_source_mgr){
         bytes, size, on_source, on_empty, on_skip, jpeg_resync_to_restart, on_source};
     int status = read_all(&job, size);

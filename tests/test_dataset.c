@@ -187,6 +187,40 @@ static void a_buffer_of_one_shuffles_shards_alone(void **state) {
     assert_true(order[0] == order[1]);
 }
 
+/* A buffer that holds all three of a shard: each of the six orders as often, 100 of 600 with a deviation
+ * of 9. And one that holds some bytes is full again after each draw. */
+static void the_buffer_shuffles(void **state) {
+    (void)state;
+    int count[512] = {0}, orders = 0;
+    char dir[128];
+    make_dir("one");
+    strcpy(dir, scratch("one"));
+    copy_file(SETS "shards/00000.tar", scratch("one/0.tar"));
+    Dataset *d = must_open(&(DatasetOptions){.dir = dir, .seed = 9});
+    for (int epoch = 0; epoch < 600; epoch++) count[draw_epoch(d, 3)]++;
+    dataset_close(d);
+    for (int i = 0; i < 512; i++) {
+        orders += count[i] > 0;
+        if (count[i]) assert_in_range(count[i], 60, 140);
+    }
+    assert_int_equal(orders, 6);
+    scratch_entries(dir, true);
+    rmdir(dir);
+
+    size_t size[5];
+    d = must_open(&(DatasetOptions){.dir = SETS "shards", .buffer_bytes = 2500});
+    for (int i = 0; i < 4; i++) {
+        Error err = {0};
+        void *bytes;
+        draw(d);
+        assert_int_equal(dataset_save(d, &bytes, &size[i], &err), 0);
+        assert_true(size[i] + 16 >= size[0]);
+        free(bytes);
+    }
+    assert_true(size[0] > 128); /* some wait */
+    dataset_close(d);
+}
+
 /* Each sample as often at each place: 1000 of 7000 expected, with a deviation of 29. */
 static void no_place_is_preferred(void **state) {
     (void)state;
@@ -497,6 +531,7 @@ static void broken_lines_are_named_once(void **state) {
         "{\"file_name\": \"/etc/passwd\", \"text\": \"a\"}",
         "{\"file_name\": \"a/../../0.png\", \"text\": \"a\"}",
         "{\"file_name\": \"\", \"text\": \"a\"}",
+        "{\"file_name\": \"a/..\", \"text\": \"a\"}",
         "{\"file_name\": \"absent.png\", \"text\": \"a\"}",
         "{\"file_name\": \"cut.jpg\", \"text\": \"a\"}",
         "{\"file_name\": \"metadata.jsonl\", \"text\": \"a\"}",
@@ -511,6 +546,7 @@ static void broken_lines_are_named_once(void **state) {
                                         "\"/etc/passwd\" leads out of the folder",
                                         "\"a/../../0.png\" leads out of the folder",
                                         "\"\" leads out of the folder",
+                                        "\"a/..\" leads out of the folder",
                                         "absent.png: can't be opened: No such file or directory",
                                         "cut.jpg: the file ends too early",
                                         "metadata.jsonl: neither a PNG nor a JPEG",
@@ -669,6 +705,7 @@ static void broken_members_are_named(void **state) {
     add_text(&a, ".hidden.txt", "no sample");
     add_text(&a, "info.yaml", "no sample");
     add_member(&a, "0.png", png, size);
+    add_text(&a, "LICENSE", "of no sample, in the middle of one");
     add_text(&a, "0.cls", "3");
     add_text(&a, "0.txt", "picture 0\n");
     add_text(&a, "0.json", "{\"caption\": \"less than the .txt\"}");
@@ -855,6 +892,7 @@ int main(void) {
         cmocka_unit_test(order_depends_on_seed_and_epoch_alone),
         cmocka_unit_test(a_buffer_of_one_shuffles_shards_alone),
         cmocka_unit_test(no_place_is_preferred),
+        cmocka_unit_test(the_buffer_shuffles),
 #ifndef __SANITIZE_ADDRESS__
         cmocka_unit_test(a_large_set_takes_a_small_list),
 #endif

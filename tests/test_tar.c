@@ -79,13 +79,14 @@ static void reads_what_tarfile_wrote(void **state) {
                    {"last.txt", 4, "two\n"},
                    {0}},
         v7[] = {{"a.txt", 4, "one\n"}, {0}}, with_sign[] = {{"\xc3\xa9.txt", 4, "one\n"}, {0}},
-        pax_size[] = {{"a.txt", 700, "yyyy"}, {"b.txt", 4, "two\n"}, {0}}, none[] = {{0}};
+        pax_size[] = {{"a.txt", 700, "yyyy"}, {"b.txt", 4, "two\n"}, {0}},
+        hard[] = {{"hard", -1, ""}, {"a.txt", 4, "one\n"}, {0}}, none[] = {{0}};
     static const struct {
         const char *name;
         const Expected *members;
     } all[] = {{"ustar", ustar},       {"padded", padded}, {"gnu", gnu},    {"pax", pax},
                {"kinds", kinds},       {"v7", v7},         {"base256", v7}, {"signed", with_sign},
-               {"pax_size", pax_size}, {"none", none}};
+               {"pax_size", pax_size}, {"hard", hard},     {"none", none}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         check_archive(all[i].name, all[i].members, true);
         check_archive(all[i].name, all[i].members, false);

@@ -248,7 +248,7 @@ static int read_header(Tar *t, uint64_t at, unsigned char *h, uint64_t *size, Er
 
 static int check_size(const Tar *t, uint64_t at, uint64_t size, Error *err) {
     const uint64_t left = t->size - at - BLOCK;
-    if (size <= left && padded(size) <= left) return 0;
+    if (size <= left) return 0;
     return fail(err,
                 "%s: truncated: the member at byte %" PRIu64 " has %" PRIu64
                 " bytes, of which %" PRIu64 " are there",
@@ -308,7 +308,7 @@ int tar_read(Tar *t, void *out, Error *err) {
 }
 
 int tar_seek(Tar *t, uint64_t at, Error *err) {
-    if (at > t->size || at % BLOCK)
+    if (at > padded(t->size) || at % BLOCK)
         return fail(err, "%s: no member begins at byte %" PRIu64 " of %" PRIu64, t->path, at,
                     t->size);
     t->at = at;
