@@ -177,7 +177,7 @@ static void palettes_become_colours(void **state) {
     assert_true(png_image_write_to_file(&image, at("palette.png"), 0, index, 5, palette));
     Error err = {0};
     int64_t width, height;
-    uint8_t *rgb = image_read_png(at("palette.png"), &width, &height, &err);
+    uint8_t *rgb = image_read(at("palette.png"), &width, &height, &err);
     if (!rgb) fail_msg("%s", err.message);
     assert_true(width == 5 && height == 3);
     for (int i = 0; i < 15; i++) assert_memory_equal(rgb + 3 * i, palette + 3 * index[i], 3);
