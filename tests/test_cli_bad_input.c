@@ -392,7 +392,7 @@ static void outputs_that_are_inputs(void **state) {
                  "overwritten");
     /* no picture, but none that is written either */
     assert_error(DRAW("--init-img", "@/x_step2.png", "-o", "@/x.png", "--preview-every", "3"), 2,
-                 "@/x_step2.png: Not a PNG file");
+                 "@/x_step2.png: neither a PNG nor a JPEG");
     assert_directory("in.png p x_2.png x_step2.png ");
 }
 
