@@ -19,7 +19,7 @@ typedef struct TrainCase {
     Pack pack;
     TrainSample sample[MOST_SAMPLES];
     FrozenPrompt prompt[MOST_SAMPLES];
-    char group[MOST_SAMPLES][8];
+    char group[MOST_SAMPLES][16];
     int64_t samples;
     double snr_gamma;
 } TrainCase;
