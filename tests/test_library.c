@@ -279,6 +279,23 @@ static void the_program_draws_the_same_picture(void **state) {
 }
 
 /* Image to image draws at strength 0.8 and inpainting at 1, unless the request says. */
+/* As many digits as give the same number back: a picture can be drawn again from its own text. */
+static void recorded_numbers_are_exact(void **state) {
+    (void)state;
+    llmdiff_pack *pack = open_micro(LLMDIFF_USE_GENERATE);
+    llmdiff_request r = request();
+    r.steps = 1;
+    r.cfg_scale = 0.1 + 0.2;
+    llmdiff_result *result = draw(pack, &r);
+    const char *key, *value, *found = NULL;
+    for (size_t i = 0; llmdiff_text_at(result, i, &key, &value); i++)
+        if (strcmp(key, "cfg_scale") == 0) found = value;
+    assert_non_null(found);
+    assert_string_equal(found, "0.30000000000000004");
+    llmdiff_result_free(result);
+    llmdiff_close(pack);
+}
+
 static void strength_has_its_defaults(void **state) {
     (void)state;
     llmdiff_pack *pack = open_micro(LLMDIFF_USE_GENERATE);
@@ -746,6 +763,7 @@ int main(void) {
         T(opening_says_what_is_wrong),
         T(tokens_begin_with_the_begin_token),
         T(the_program_draws_the_same_picture),
+        T(recorded_numbers_are_exact),
         T(strength_has_its_defaults),
         T(kept_activations_are_those_observed),
         T(a_star_keeps_all_that_begin_so),
