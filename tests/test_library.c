@@ -430,6 +430,19 @@ static void first_latents_from_memory_are_those_of_a_file(void **state) {
     r.init_latents_file = path("@/z.npy");
     llmdiff_result *file = draw(pack, &r);
     assert_same_picture(memory, file);
+
+    /* Several are not one. */
+    static double zeros[2 * 4 * 64 * 64];
+    llmdiff_tensor several = *llmdiff_latents(first);
+    several.ndim = 4;
+    several.dim[0] = 2;
+    memcpy(several.dim + 1, llmdiff_latents(first)->dim, 3 * sizeof *several.dim);
+    assert_true(bytes_of(&several) <= sizeof zeros);
+    several.data = zeros;
+    r.init_latents_file = NULL;
+    r.init_latents = &several;
+    llmdiff_result *none;
+    ASSERT_FAILED(llmdiff_generate(pack, &r, &none, &error), "expected shape [4, ");
     llmdiff_result_free(first);
     llmdiff_result_free(memory);
     llmdiff_result_free(file);
