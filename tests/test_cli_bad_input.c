@@ -368,6 +368,11 @@ static void outputs_that_cannot_be_written(void **state) {
                  "\"@/z.txt\"");
     assert_int_equal(rename(path("@/p/vae"), path("@/p/dir.png")), 0);
     refused_by(DRAW("-o", "@/p/dir.png"), "@/p/dir.png: can't be written: it is a directory");
+    /* the second picture's name, before the first is drawn */
+    assert_int_equal(rename(path("@/p/dir.png"), path("@/p/x_2.png")), 0);
+    refused_by(DRAW("-o", "@/p/x.png", "-b", "2"),
+               "@/p/x_2.png: can't be written: it is a directory");
+    assert_false(file_exists(path("@/p/x.png")));
     assert_error(RUN("encode", "-m", MICRO, "-p", "a", "-o", "@/no/c.safetensors"), 1,
                  "@/no/c.safetensors: can't be created: No such file or directory");
     assert_directory("p ");

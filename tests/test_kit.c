@@ -895,11 +895,43 @@ static void the_library_judges_and_can_be_stopped(void **state) {
     assert_int_equal(llmdiff_verify(&o, NULL, &error), LLMDIFF_MISUSE);
 }
 
+/* Twice torch's own error in that mode and type, and four units in the last place of the largest. */
+static void tolerances_are_the_documented_ones(void **state) {
+    (void)state;
+    char stored[] = "y";
+    KitOutput o = {.name = "y", .stored = stored};
+    o.yardstick[KIT_FREE] = (Yardstick){.f32 = 1e-3, .f16 = NAN, .bf16 = 1e-1};
+    o.yardstick[KIT_FORCED] = (Yardstick){.f32 = 1e-6, .f16 = NAN, .bf16 = 1e-2};
+    static const struct {
+        KitKind kind;
+        KitMode mode;
+        Dtype dtype;
+        double relative, absolute; /* of a largest of 1 */
+    } cases[] = {{KIT_PICTURE, KIT_FREE, DTYPE_F32, 2e-3, 0x1p-21},
+                 {KIT_PICTURE, KIT_FORCED, DTYPE_F32, 2e-6, 0x1p-21},
+                 {KIT_PICTURE, KIT_FREE, DTYPE_BF16, 2e-1, 0x1p-5},
+                 {KIT_PICTURE, KIT_FORCED, DTYPE_BF16, 2e-2, 0x1p-5},
+                 {KIT_OPERATORS, KIT_FREE, DTYPE_F64, 1e-12, 0},
+                 {KIT_MODULES, KIT_FREE, DTYPE_F64, 1e-10, 0},
+                 {KIT_PICTURE, KIT_FORCED, DTYPE_F64, 1e-8, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Tolerance t;
+        Error err = {0};
+        assert_int_equal(
+            kit_tolerance(&o, cases[i].kind, cases[i].mode, cases[i].dtype, 1, &t, &err), 0);
+        assert_true(t.relative == cases[i].relative && t.absolute == cases[i].absolute);
+    }
+    Tolerance t;
+    Error err = {0};
+    assert_int_equal(kit_tolerance(&o, KIT_PICTURE, KIT_FREE, DTYPE_F16, 1, &t, &err), -1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fresh_directory, remove_directory)
 #define PORT(f) cmocka_unit_test_setup_teardown(f, fresh_port, remove_directory)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tolerances_are_the_documented_ones),
         TEST(this_build_verifies_clean),
         TEST(only_judges_what_it_matches),
         TEST(our_outputs_are_a_port),

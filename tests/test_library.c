@@ -178,6 +178,7 @@ static void requests_have_limits(void **state) {
                {{.steps = -1}, "steps"},
                {{.steps = 5000}, "steps"},
                {{.eta = 2}, "--eta: expected 0 to 1, found 2"},
+               {{.eta = NAN}, "--eta: expected 0 to 1, found "},
                {{.cfg_scale = INFINITY}, "--cfg-scale: expected a finite number"},
                {{.threads = -1}, "--threads: expected 0 to 1024, found -1"},
                {{.sampling_method = "heun"}, "--sampling-method: expected ddpm"}};
@@ -186,7 +187,7 @@ static void requests_have_limits(void **state) {
         if (bad[i].r.width) r.width = bad[i].r.width;
         if (bad[i].r.height) r.height = bad[i].r.height;
         if (bad[i].r.steps) r.steps = bad[i].r.steps;
-        if (bad[i].r.eta > 0) r.eta = bad[i].r.eta;
+        if (!(bad[i].r.eta <= 0)) r.eta = bad[i].r.eta;
         if (bad[i].r.cfg_scale > 0) r.cfg_scale = bad[i].r.cfg_scale;
         if (bad[i].r.threads) r.threads = bad[i].r.threads;
         r.sampling_method = bad[i].r.sampling_method;

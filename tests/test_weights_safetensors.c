@@ -108,6 +108,21 @@ static void refuses_to_widen_whole_numbers(void **state) {
     safetensors_close(s);
 }
 
+static void widens_unsigned_bytes(void **state) {
+    (void)state;
+    static const uint8_t bytes[] = {0, 127, 128, 255};
+    static const int8_t same[] = {0, 127, -128, -1};
+    StoredTensor t = {.name = "b", .dtype = DTYPE_U8, .ndim = 1, .dim = {4}, .data = bytes};
+    t.bytes = sizeof bytes;
+    double v[4];
+    Error err = {0};
+    assert_int_equal(stored_widen(&t, v, &err), 0);
+    for (int i = 0; i < 4; i++) assert_true(v[i] == bytes[i]);
+    t.dtype = DTYPE_I8;
+    assert_int_equal(stored_widen(&t, v, &err), 0);
+    for (int i = 0; i < 4; i++) assert_true(v[i] == same[i]);
+}
+
 static void reads_metadata(void **state) {
     (void)state;
     Safetensors *s = open_good(TYPES);
@@ -430,6 +445,7 @@ int main(void) {
     const struct CMUnitTest fixed[] = {
         cmocka_unit_test(reads_every_float_type),
         cmocka_unit_test(reads_whole_numbers),
+        cmocka_unit_test(widens_unsigned_bytes),
         cmocka_unit_test(reads_scalars_and_empty_tensors),
         cmocka_unit_test(widens_the_limits_of_half_and_bfloat),
         cmocka_unit_test(refuses_to_widen_whole_numbers),
