@@ -81,8 +81,9 @@ typedef struct llmdiff_pack llmdiff_pack;
 /* What a pack is opened for: what it is not needed for is not read. */
 typedef enum llmdiff_use {
     LLMDIFF_USE_GENERATE = 0,
-    LLMDIFF_USE_ENCODE = 1,  /* the tokenizer, the LLM, the adapter's scalars */
-    LLMDIFF_USE_TOKENIZE = 2 /* the tokenizer */
+    LLMDIFF_USE_ENCODE = 1,   /* the tokenizer, the LLM, the adapter's scalars */
+    LLMDIFF_USE_TOKENIZE = 2, /* the tokenizer */
+    LLMDIFF_USE_TRAIN = 3     /* llmdiff_train; an adapter only if one is given by its own */
 } llmdiff_use;
 
 typedef struct llmdiff_options {
@@ -352,6 +353,87 @@ LLMDIFF_API llmdiff_status llmdiff_report_svg(const llmdiff_report *report, char
 /* Text into a file. */
 LLMDIFF_API llmdiff_status llmdiff_save_text(const char *text, const char *path,
                                              llmdiff_error *error);
+
+/* ---- training ------------------------------------------------------------------------------------ */
+
+/* Other processes that train the same adapter, each with its share of the pictures. All are called at the
+ * same points of the run, on every rank. Other than 0: it failed, and the run ends. */
+typedef struct llmdiff_team {
+    int rank, ranks;
+    void *self;
+    /* numbers [count] of the library's precision <- their sum over the ranks, added in the order of ranks:
+     * the same bytes on each */
+    int (*sum)(void *self, void *numbers, size_t count);
+    /* *status <- the largest of all ranks'. Returns when all have come here. */
+    int (*worst)(void *self, int *status);
+} llmdiff_team;
+
+/* How far a run is. */
+typedef struct llmdiff_train_progress {
+    int64_t step, steps;        /* steps done, of how many */
+    int64_t sample, samples;    /* of the step at work: done on this rank, of how many */
+    double loss, smoothed_loss; /* of the last step; NaN before the first */
+    double learning_rate, samples_per_second, seconds_left;
+} llmdiff_train_progress;
+
+typedef struct llmdiff_train_options {
+    size_t size; /* llmdiff_train_default sets it */
+
+    /* An imagefolder with metadata.jsonl, pictures with .txt beside them, or .tar shards: see README.md. */
+    const char *train_data_dir;
+    /* Where the result goes: adapter.safetensors, config.json, figure6.svg, train.jsonl, checkpoint-N/,
+     * validation/, cache/. Created. One that has any of it is refused, unless the run resumes. */
+    const char *output_dir;
+    const char
+        *resume_from_checkpoint; /* "latest", or a checkpoint's directory; NULL: begin anew */
+
+    int64_t resolution;       /* pixels; 0: the pack's */
+    int64_t train_batch_size; /* 0: by the resolution: 1 for 512, 4 for 256, at most 16 */
+    int64_t gradient_accumulation_steps; /* 1 */
+    int64_t max_train_steps;             /* 1000 */
+    double learning_rate;                /* 1e-4 */
+    const char *lr_scheduler;            /* "constant", "cosine" or "linear" */
+    int64_t lr_warmup_steps;             /* 0; of every schedule */
+    double adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon; /* 0.9, 0.999, 1e-2, 1e-8 */
+    double max_grad_norm;                                           /* 1 */
+    double caption_dropout; /* how many of the captions are left empty: 0.1 */
+    double snr_gamma;       /* of min-SNR weighting; 0: none */
+    double noise_offset;    /* 0: none */
+    int center_crop, random_flip;
+    const char
+        *train_only;  /* names of parameters: a POSIX extended regular expression; NULL: all */
+    double ema_decay; /* the result is the average of the parameters; 0: none */
+    uint64_t seed;    /* 42 */
+
+    int64_t max_bad_samples;         /* 100 */
+    int64_t checkpointing_steps;     /* 500; the last step has one in any case */
+    int64_t checkpoints_total_limit; /* older ones are removed; 0: none are */
+    const char *validation_prompt;   /* NULL: no pictures on the way */
+    int64_t validation_steps;        /* 500 */
+    const char *cache_dir;      /* for the VAE's and the LLM's outputs; NULL: output_dir/cache */
+    double cache_limit;         /* GB on the disk: 4; 0: nothing is kept */
+    int gradient_checkpointing; /* less memory, more time, the same bytes */
+    int threads;                /* 0: as OpenMP decides. Results don't depend on it. */
+
+    /* The first step's activations, gradients and moments: as llmdiff_request's. NULL: none. */
+    const char *trace_file, *trace_only;
+
+    const llmdiff_team *team; /* NULL: alone */
+
+    /* Callbacks; each may be NULL. They are called by the thread that made the call. */
+    void *user;
+    int (*progress)(void *user, const llmdiff_train_progress *now); /* other than 0 cancels */
+    int (*cancel)(void *user);                                      /* other than 0 cancels */
+    void (*note)(void *user, const char *line); /* a warning, a skipped sample, a file written */
+} llmdiff_train_options;
+
+/* All defaults. `size` is sizeof(llmdiff_train_options). MISUSE if it is too small to be one. */
+LLMDIFF_API llmdiff_status llmdiff_train_default(llmdiff_train_options *options, size_t size);
+/* Trains the adapter that the pack was opened with, or a fresh one by the seed with the pack's settings.
+ * CANCELLED: what was done is saved as a checkpoint, and the message says how to go on. */
+LLMDIFF_API llmdiff_status llmdiff_train(const llmdiff_pack *pack,
+                                         const llmdiff_train_options *options,
+                                         llmdiff_error *error);
 
 /* ---- other tools --------------------------------------------------------------------------------- */
 
