@@ -1,5 +1,6 @@
 /* A fresh adapter: see adapter_init in adapter.h. */
 #include "ref/adapter.h"
+#include "ref/adapter_save.h"
 #include "weights/file.h"
 
 #include <errno.h>
@@ -104,35 +105,13 @@ static void fill(Fresh *f, const Llm *llm, const Unet *unet, const Settings *s) 
     }
 }
 
-static int write_config(const char *path, const Llm *llm, const Unet *unet, const Settings *s,
-                        Error *err) {
-    cJSON *json = settings_to_json(s);
-    bool good =
-        cJSON_AddStringToObject(json, "_class_name", "LLMDiffAdapter") &&
-        cJSON_AddNumberToObject(json, "llm_hidden_size", (double)llm->D) &&
-        cJSON_AddNumberToObject(json, "llm_num_blocks", (double)llm->T) &&
-        cJSON_AddNumberToObject(json, "cross_attention_dim", (double)unet->cross_attention_dim) &&
-        cJSON_AddNumberToObject(json, "step", 0);
-    char *text = good ? cJSON_Print(json) : NULL;
-    cJSON_Delete(json);
-    OutFile out;
-    int status = text ? outfile_open(&out, path, err) : fail(err, "out of memory for %s", path);
-    if (status == 0) {
-        fprintf(out.stream, "%s\n", text);
-        status = outfile_close(&out, err);
-    }
-    cJSON_free(text);
-    return status;
-}
-
 int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Settings *settings,
                      uint64_t seed, Error *err) {
-    static const char *const metadata[] = {"format", "llmdiff-adapter", "step", "0", NULL};
     size_t length = strlen(dir) + 32;
     char *path = malloc(length);
     Fresh f = {.rng = rng_seed(seed), .err = err};
     if (!path) fail(err, "out of memory for a fresh adapter");
-    bool made = path && mkdir(dir, 0777) == 0, wrote = false;
+    bool made = path && mkdir(dir, 0777) == 0;
     if (path && !made && errno != EEXIST)
         fail(err, "%s: can't be created: %s", dir, strerror(errno));
     static const char *const files[] = {"adapter.safetensors", "config.json"};
@@ -142,16 +121,13 @@ int64_t adapter_init(const char *dir, const Llm *llm, const Unet *unet, const Se
     }
     if (!err->set) fill(&f, llm, unet, settings);
     if (!err->set) {
-        snprintf(path, length, "%s/%s", dir, files[0]);
-        wrote = safetensors_write(path, f.tensor, f.count, metadata, err) == 0;
-    }
-    if (wrote) {
-        snprintf(path, length, "%s/%s", dir, files[1]);
-        write_config(path, llm, unet, settings, err);
-    }
-    if (wrote && err->set) { /* both files, or none */
-        snprintf(path, length, "%s/%s", dir, files[0]);
-        unlink(path);
+        const AdapterFiles fresh = {.tensor = f.tensor,
+                                    .count = f.count,
+                                    .settings = settings,
+                                    .D = llm->D,
+                                    .T = llm->T,
+                                    .E = unet->cross_attention_dim};
+        adapter_save(dir, &fresh, err);
     }
     if (made && err->set) rmdir(dir);
     for (size_t i = 0; i < f.count; i++) {
