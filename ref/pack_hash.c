@@ -1,16 +1,11 @@
-/* The pack's hash: see pack_hash.h. SHA-256 is nettle's, which uses the CPU's own instructions. */
+/* The pack's hash: see pack_hash.h. */
 #include "ref/pack_hash.h"
 
 #include "weights/file.h"
+#include "weights/sha256.h"
 
-#include <errno.h>
-#include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define PIECE ((size_t)1 << 20) /* read at a time */
-#define HEX (2 * SHA256_DIGEST_SIZE)
 
 const char *const tokenizer_files[] = {"added_tokens.json",
                                        "merges.txt",
@@ -100,42 +95,15 @@ static void list_files(List *list, const Pack *p, Error *err) {
 
 /* ---- hashing ------------------------------------------------------------------------------------- */
 
-static void digest_text(struct sha256_ctx *sha, char *hex) {
-    uint8_t digest[SHA256_DIGEST_SIZE];
-    sha256_digest(sha, sizeof digest, digest);
-    for (size_t i = 0; i < sizeof digest; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-}
-
-static int hash_file(const char *path, uint8_t *buffer, bool (*cancelled)(void *self), void *self,
-                     char *hex, Error *err) {
-    struct sha256_ctx sha;
-    size_t size;
-    int fd = file_open(path, &size, err);
-    if (fd < 0) return -1;
-    sha256_init(&sha);
-    for (ssize_t n = 1; n != 0 && !err->set;) {
-        n = read(fd, buffer, PIECE);
-        if (n > 0)
-            sha256_update(&sha, (size_t)n, buffer);
-        else if (n < 0 && errno != EINTR)
-            fail(err, "%s: can't be read: %s", path, strerror(errno));
-        if (cancelled && cancelled(self)) fail(err, "cancelled at %s", path);
-    }
-    close(fd);
-    digest_text(&sha, hex);
-    return err->set ? -1 : 0;
-}
-
 /* The lines of all files. malloc'ed; NULL with a message. */
-static char *hash_files(const List *list, uint8_t *buffer, bool (*cancelled)(void *self),
-                        void *self, Error *err) {
+static char *hash_files(const List *list, bool (*cancelled)(void *self), void *self, Error *err) {
     size_t room = 1, used = 0;
-    for (size_t i = 0; i < list->count; i++) room += HEX + 3 + strlen(list->file[i].name);
+    for (size_t i = 0; i < list->count; i++) room += SHA256_HEX + 3 + strlen(list->file[i].name);
     char *text = malloc(room);
     if (!text) fail(err, "out of memory");
     for (size_t i = 0; i < list->count && !err->set; i++) {
-        char hex[HEX + 1];
-        if (hash_file(list->file[i].path, buffer, cancelled, self, hex, err)) break;
+        char hex[SHA256_HEX];
+        if (sha256_file(list->file[i].path, cancelled, self, hex, err)) break;
         used += (size_t)snprintf(text + used, room - used, "%s  %s\n", hex, list->file[i].name);
     }
     if (!err->set) return text;
@@ -148,16 +116,8 @@ int pack_hash(const Pack *pack, bool (*cancelled)(void *self), void *self, PackH
     List list = {0};
     *out = (PackHash){0};
     list_files(&list, pack, err);
-    uint8_t *buffer = malloc(PIECE);
-    if (!buffer) fail(err, "out of memory");
-    if (!err->set) out->files = hash_files(&list, buffer, cancelled, self, err);
-    if (out->files) {
-        struct sha256_ctx sha;
-        sha256_init(&sha);
-        sha256_update(&sha, strlen(out->files), (const uint8_t *)out->files);
-        digest_text(&sha, out->sha256);
-    }
-    free(buffer);
+    if (!err->set) out->files = hash_files(&list, cancelled, self, err);
+    if (out->files) sha256_bytes(out->files, strlen(out->files), out->sha256);
     list_free(&list);
     return err->set ? -1 : 0;
 }

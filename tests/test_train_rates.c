@@ -46,8 +46,7 @@ static void an_unknown_schedule(void **state) {
     LearningRateKind kind;
     assert_int_equal(learning_rate_kind("polynomial", &kind, &err), -1);
     assert_string_equal(
-        err.message,
-        "--lr-scheduler: expected constant, linear or cosine, found \"polynomial\"");
+        err.message, "--lr-scheduler: expected constant, linear or cosine, found \"polynomial\"");
 }
 
 /* ---- moving average ---------------------------------------------------------------------------- */
@@ -157,8 +156,8 @@ static void threads_change_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rates_are_upstreams),        cmocka_unit_test(an_unknown_schedule),
-        cmocka_unit_test(averages_are_upstreams),     cmocka_unit_test(swapped_twice_is_as_before),
+        cmocka_unit_test(rates_are_upstreams),    cmocka_unit_test(an_unknown_schedule),
+        cmocka_unit_test(averages_are_upstreams), cmocka_unit_test(swapped_twice_is_as_before),
         cmocka_unit_test(threads_change_nothing),
     };
     return cmocka_run_group_tests_name("learning rate and moving average", tests, NULL, NULL);
