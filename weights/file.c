@@ -121,13 +121,18 @@ int outfile_open(OutFile *f, const char *path, Error *err) {
     return 0;
 }
 
+void outfile_write(OutFile *f, const void *data, size_t size) {
+    errno = 0;
+    if (size && fwrite(data, 1, size, f->stream) != size && !f->why) f->why = errno;
+}
+
 int outfile_close(OutFile *f, Error *err) {
-    /* A write that failed earlier left its mark in the stream, but its errno is gone. */
+    /* A write that failed earlier left its mark in the stream, but its errno may be gone. */
     errno = 0;
     bool good = !ferror(f->stream);
     good = fflush(f->stream) == 0 && good;
     good = good && fsync(fileno(f->stream)) == 0;
-    int why = errno;
+    int why = f->why ? f->why : errno;
     if (fclose(f->stream) != 0 && good) good = false, why = errno;
     f->stream = NULL;
     if (good && rename(f->temporary, f->path) != 0) good = false, why = errno;
@@ -143,4 +148,13 @@ void outfile_discard(OutFile *f) {
     if (f->stream) fclose(f->stream);
     if (f->temporary) unlink(f->temporary);
     forget(f);
+}
+
+int directory_sync(const char *path, Error *err) {
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* EINVAL: a file system that has nothing to sync there */
+    const bool good = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
+    if (!good) fail(err, "%s: can't be written: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    return good ? 0 : -1;
 }

@@ -85,11 +85,13 @@ static char *make_header(const StoredTensor *tensors, size_t n, const char *cons
     return text;
 }
 
-static void put_header(FILE *out, const char *text) {
+static void put_header(OutFile *out, const char *text) {
     size_t length = strlen(text), padded = (length + 7) / 8 * 8;
-    for (int i = 0; i < 8; i++) putc((int)((uint64_t)padded >> (8 * i) & 255), out);
-    fwrite(text, 1, length, out);
-    for (size_t i = length; i < padded; i++) putc(' ', out);
+    unsigned char size[8];
+    for (int i = 0; i < 8; i++) size[i] = (unsigned char)((uint64_t)padded >> (8 * i) & 255);
+    outfile_write(out, size, sizeof size);
+    outfile_write(out, text, length);
+    outfile_write(out, "       ", padded - length);
 }
 
 int safetensors_write(const char *path, const StoredTensor *tensors, size_t n,
@@ -101,9 +103,8 @@ int safetensors_write(const char *path, const StoredTensor *tensors, size_t n,
         cJSON_free(header);
         return -1;
     }
-    put_header(f.stream, header);
+    put_header(&f, header);
     cJSON_free(header);
-    for (size_t i = 0; i < n; i++)
-        if (tensors[i].bytes) fwrite(tensors[i].data, 1, tensors[i].bytes, f.stream);
+    for (size_t i = 0; i < n; i++) outfile_write(&f, tensors[i].data, tensors[i].bytes);
     return outfile_close(&f, err);
 }
