@@ -165,7 +165,7 @@ both:
 # The double build installs beside the other: make REAL=double install. Man pages and completion are
 # printed by the program from its table of options.
 INTO       = $(DESTDIR)$(PREFIX)
-COMMANDS   = generate encode tokenize info init-adapter compare verify
+COMMANDS   = generate train encode tokenize info init-adapter compare verify
 COMPLETION = $(INTO)/share/bash-completion/completions
 PKGCONFIG  = $(INTO)/lib/pkgconfig
 

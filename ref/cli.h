@@ -6,6 +6,7 @@
  *     cli_options.c   reading a command line by that table
  *     cli_help.c, cli_manual.c, cli_completion.c   help, man pages, bash completion, from the table
  *     cli_generate.c  prompt to picture, with cli_progress.c
+ *     cli_train.c     pictures with captions to an adapter
  *     cli_encode.c    prompt to text encoding, prompt to tokens
  *     cli_compare.c   two files side by side; what is done with a report
  *     cli_verify.c    the kit, and a port's outputs or our own
@@ -46,6 +47,14 @@ typedef struct Options {
     const char *only, *map, *json, *html, *svg, *kit, *port;
     double rtol, atol;                 /* negative: not given */
     const char *operand[OPERANDS_MAX]; /* the arguments that are not options; NULL: not given */
+    /* train */
+    const char *train_data_dir, *output_dir, *resume_from, *lr_scheduler, *train_only,
+        *validation_prompt, *cache_dir;
+    int64_t resolution, train_batch_size, accumulation, max_train_steps, lr_warmup_steps,
+        max_bad_samples, checkpointing_steps, checkpoints_limit, validation_steps;
+    double learning_rate, adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon, max_grad_norm,
+        caption_dropout, snr_gamma, noise_offset, ema_decay, cache_limit;
+    bool center_crop, random_flip, gradient_checkpointing;
     bool tensors, vae_tiling, all_rows, free_alone, forced_alone, verbose, quiet, help;
 } Options;
 
@@ -56,7 +65,8 @@ typedef enum CommandBit {
     INFO = 8,
     INIT_ADAPTER = 16,
     COMPARE = 32,
-    VERIFY = 64
+    VERIFY = 64,
+    TRAIN = 128
 } CommandBit;
 
 /* err has the message where the code is not EXIT_OK. */
@@ -192,8 +202,10 @@ int progress_report(void *self, const char *stage, int64_t done, int64_t of);
 void progress_clear(const Progress *p);
 void progress_print_times(const Progress *p); /* for --verbose */
 double seconds_now(void);
+void print_left(double seconds); /* ", 3 min 20 s left" */
 
 int run_generate(const Options *o, llmdiff_error *err);
+int run_train(const Options *o, llmdiff_error *err);
 int run_encode(const Options *o, llmdiff_error *err);
 int run_tokenize(const Options *o, llmdiff_error *err);
 /* cli_compare.c, for the commands that make a report. */

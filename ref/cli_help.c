@@ -11,7 +11,10 @@ static void print_option(const Option *option) {
     snprintf(left, sizeof left, "  %c%c%c --%s %s", option->letter ? '-' : ' ',
              option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
              option->value ? option->value : "");
-    printf("%-*s", HELP_COLUMN, left);
+    if (strlen(left) < HELP_COLUMN)
+        printf("%-*s", HELP_COLUMN, left);
+    else
+        printf("%s\n%*s", left, HELP_COLUMN, "");
     char last = ' ';
     for (const char *p = option->help; *p; last = *p++) {
         putchar(*p);

@@ -93,12 +93,14 @@ int cli_pack(const Options *o, CommandBit command, llmdiff_options *pack, llmdif
                               .conditioner = command == GENERATE ? o->conditioner : NULL,
                               .use = command == TOKENIZE ? LLMDIFF_USE_TOKENIZE
                                      : command == ENCODE ? LLMDIFF_USE_ENCODE
+                                     : command == TRAIN  ? LLMDIFF_USE_TRAIN
                                                          : LLMDIFF_USE_GENERATE};
     bool enough = (command == ENCODE && o->llm && o->adapter) || (command == TOKENIZE && o->llm) ||
                   (command == INIT_ADAPTER && o->llm && o->unet);
     if (enough) return 0;
     struct stat found;
     pack->model = o->model;
+    if (!o->model && command == TRAIN) return cli_fail(err, "no model: give a pack with -m");
     if (!o->model) return cli_fail(err, "no model: give a pack with -m, or --llm and --unet");
     bool there = stat(o->model, &found) == 0;
     if (!there || !S_ISDIR(found.st_mode))

@@ -38,7 +38,7 @@ static int stage_of(const char *name) {
     return STAGES;
 }
 
-static void print_left(double seconds) {
+void print_left(double seconds) {
     int64_t s = (int64_t)(seconds + 0.5);
     if (s >= 3600)
         fprintf(stderr, ", %lld h %02lld min left", (long long)(s / 3600),

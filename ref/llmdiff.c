@@ -89,16 +89,18 @@ static bool take_options(llmdiff_options *o, const llmdiff_options *from, Error 
     if (who && strcmp(who, "clip") == 0 && (o->sets || o->llm || o->adapter))
         fail(err,
              "--conditioner clip: expected no --llm, --adapter or --set, which belong to llmdiff");
-    if ((unsigned)o->use > LLMDIFF_USE_TOKENIZE)
-        fail(err, "llmdiff_options.use: expected 0 to 2, found %d", (int)o->use);
+    if ((unsigned)o->use > LLMDIFF_USE_TRAIN)
+        fail(err, "llmdiff_options.use: expected 0 to 3, found %d", (int)o->use);
+    if (who && strcmp(who, "clip") == 0 && o->use == LLMDIFF_USE_TRAIN)
+        fail(err, "--conditioner clip: there is no adapter to train in it");
     return !err->set;
 }
 
 /* ---- settings ------------------------------------------------------------------------------------ */
 
-static bool take_settings(Settings *settings, const llmdiff_options *o, Error *err) {
+bool take_settings(Settings *settings, const char *const *set, size_t sets, Error *err) {
     *settings = settings_default();
-    for (size_t i = 0; i < o->sets && !err->set; i++) settings_parse(settings, o->set[i], err);
+    for (size_t i = 0; i < sets && !err->set; i++) settings_parse(settings, set[i], err);
     return !err->set;
 }
 
@@ -110,7 +112,7 @@ llmdiff_status llmdiff_check_setting(const char *assignment, llmdiff_error *erro
     return finished(error, &err);
 }
 
-static char *settings_text(const Settings *settings, Error *err) {
+char *settings_text(const Settings *settings, Error *err) {
     cJSON *json = settings_to_json(settings);
     char *text = json ? cJSON_PrintUnformatted(json) : NULL;
     if (!text) fail(err, "out of memory");
@@ -184,10 +186,19 @@ static PackPaths paths_of(const llmdiff_options *o) {
                        .sets = o->sets};
 }
 
-static void open_pack(llmdiff_pack *p, const llmdiff_options *o, Error *err) {
+static void copy_sets(llmdiff_pack *p, const llmdiff_options *o, Error *err) {
+    p->set = calloc(o->sets + 1, sizeof *p->set);
+    if (!p->set) fail(err, "out of memory");
+    for (; !err->set && p->sets < o->sets; p->sets++)
+        p->set[p->sets] = copy_text(o->set[p->sets], err);
+}
+
+static void open_pack(llmdiff_pack *p, const llmdiff_options *o, const Settings *fresh,
+                      Error *err) {
     static const PackUse uses[] = {[LLMDIFF_USE_GENERATE] = PACK_GENERATE,
                                    [LLMDIFF_USE_ENCODE] = PACK_ENCODE,
-                                   [LLMDIFF_USE_TOKENIZE] = PACK_TOKENIZE};
+                                   [LLMDIFF_USE_TOKENIZE] = PACK_TOKENIZE,
+                                   [LLMDIFF_USE_TRAIN] = PACK_TRAIN};
     PackPaths paths = paths_of(o);
     p->use = o->use;
     p->model = copy_text(o->model, err);
@@ -197,8 +208,12 @@ static void open_pack(llmdiff_pack *p, const llmdiff_options *o, Error *err) {
     p->adapter = copy_text(o->adapter, err);
     p->text_encoder = copy_text(o->text_encoder, err);
     p->tokenizer = copy_text(o->tokenizer, err);
+    copy_sets(p, o, err);
     if (!err->set) pack_open(&p->pack, &paths, uses[o->use], err);
-    if (!err->set && p->pack.adapter) p->settings = settings_text(&p->pack.adapter->settings, err);
+    if (!err->set && p->pack.adapter)
+        p->settings = settings_text(&p->pack.adapter->settings, err);
+    else if (!err->set && o->use == LLMDIFF_USE_TRAIN)
+        p->settings = settings_text(fresh, err);
     if (!err->set) make_notes(p, err);
 }
 
@@ -209,7 +224,7 @@ llmdiff_status llmdiff_open(const llmdiff_options *options, llmdiff_pack **pack,
     Settings settings;
     if (pack) *pack = NULL;
     if (!given(pack, "pack", &err) || !take_options(&o, options, &err) ||
-        !take_settings(&settings, &o, &err))
+        !take_settings(&settings, o.set, o.sets, &err))
         return misuse(error, &err);
     llmdiff_pack *p = calloc(1, sizeof *p);
     if (!p) {
@@ -217,7 +232,7 @@ llmdiff_status llmdiff_open(const llmdiff_options *options, llmdiff_pack **pack,
         return finished(error, &err);
     }
     p->magic = PACK_MAGIC;
-    open_pack(p, &o, &err);
+    open_pack(p, &o, &settings, &err);
     if (err.set)
         llmdiff_close(p);
     else
@@ -229,6 +244,8 @@ void llmdiff_close(llmdiff_pack *pack) {
     if (!pack_alive(pack, &(Error){0})) return;
     pack_close(&pack->pack);
     for (size_t i = 0; i < pack->notes; i++) free(pack->note[i]);
+    for (size_t i = 0; i < pack->sets; i++) free(pack->set[i]);
+    free(pack->set);
     cJSON_free(pack->settings);
     free(pack->model);
     free(pack->llm);
@@ -287,7 +304,7 @@ llmdiff_status llmdiff_init_adapter(const llmdiff_options *options, const char *
     Settings settings;
     if (parameters) *parameters = 0;
     if (!take_options(&o, options, &err) || !given(directory, "directory", &err) ||
-        !take_settings(&settings, &o, &err))
+        !take_settings(&settings, o.set, o.sets, &err))
         return misuse(error, &err);
     if (!o.model && !(o.llm && o.unet)) {
         fail(&err, "no model: give a pack with -m, or --llm and --unet");

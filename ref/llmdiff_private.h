@@ -4,6 +4,7 @@
  *     llmdiff.c         opening a pack, tokens, a fresh adapter
  *     llmdiff_run.c     a request: checked, run, watched
  *     llmdiff_result.c  what came out      llmdiff_record.c  the text that says how
+ *     llmdiff_train.c   a training run
  *     llmdiff_files.c   latents from files, tensors and pictures to files
  *     llmdiff_info.c    what a directory or file holds, with llmdiff_info_model.c
  *
@@ -34,6 +35,8 @@ struct llmdiff_pack {
     llmdiff_use use;
     Pack pack;
     char *settings; /* JSON */
+    char **set;     /* [sets], as it was asked for */
+    size_t sets;
     char *note[NOTES_MAX];
     size_t notes;
 };
@@ -77,6 +80,13 @@ bool result_alive(const llmdiff_result *result, Error *err);
  * defaults. `least`: the size it had in the first version. */
 bool take_struct(void *into, size_t known, size_t least, const void *from, const char *type,
                  Error *err);
+
+/* The defaults, with `sets` assignments over them. False with a message. */
+bool take_settings(Settings *settings, const char *const *set, size_t sets, Error *err);
+/* As JSON, to end with cJSON_free; NULL with a message. */
+char *settings_text(const Settings *settings, Error *err);
+/* Is it alive, and opened for that? False with a message. */
+bool opened_for(const llmdiff_pack *pack, llmdiff_use use, Error *err);
 
 /* ---- llmdiff_record.c ---------------------------------------------------------------------------- */
 

@@ -191,10 +191,11 @@ static void on_progress(void *self, const char *stage, int64_t done, int64_t of)
 
 /* ---- before and after ---------------------------------------------------------------------------- */
 
-static bool opened_for(const llmdiff_pack *pack, llmdiff_use use, Error *err) {
-    static const char *const names[] = {"pictures", "encoding", "the tokenizer alone"};
+bool opened_for(const llmdiff_pack *pack, llmdiff_use use, Error *err) {
+    static const char *const names[] = {"pictures", "encoding", "the tokenizer alone", "training"};
     if (!pack_alive(pack, err)) return false;
-    if (pack->use > use) /* each use has what those above it have */
+    const bool training = pack->use == LLMDIFF_USE_TRAIN || use == LLMDIFF_USE_TRAIN;
+    if (training ? pack->use != use : pack->use > use) /* each of these has what follows it */
         fail(err, "pack: opened for %s, not for %s", names[pack->use], names[use]);
     return !err->set;
 }

@@ -81,8 +81,10 @@ int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     if (clip && use != PACK_GENERATE)
         return fail(err, "--conditioner clip: Algorithm 1 has no part in it");
     if (!clip) open_llm(pack, p, use, err);
-    if (use == PACK_GENERATE && !err->set) open_base(pack, p, err);
-    if (use != PACK_TOKENIZE && !err->set) (clip ? open_clip : open_adapter)(pack, p, err);
+    const bool base = use == PACK_GENERATE || use == PACK_TRAIN;
+    const bool adapter = use == PACK_TRAIN ? p->adapter != NULL : use != PACK_TOKENIZE;
+    if (base && !err->set) open_base(pack, p, err);
+    if (adapter && !err->set) (clip ? open_clip : open_adapter)(pack, p, err);
     if (!err->set) return 0;
     pack_close(pack);
     return -1;

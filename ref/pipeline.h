@@ -49,7 +49,8 @@ typedef struct Pack {
     Schedule *schedule;
 } Pack;
 
-typedef enum PackUse { PACK_TOKENIZE, PACK_ENCODE, PACK_GENERATE } PackUse;
+/* For training an adapter is opened where paths.adapter names one, never the model's own. */
+typedef enum PackUse { PACK_TOKENIZE, PACK_ENCODE, PACK_GENERATE, PACK_TRAIN } PackUse;
 
 int pack_open(Pack *pack, const PackPaths *paths, PackUse use, Error *err); /* 0, or -1 */
 void pack_close(Pack *pack);

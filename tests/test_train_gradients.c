@@ -80,6 +80,16 @@ static void encoding_is_algorithm_1(TrainCase *c) {
     context_free(&ctx);
 }
 
+/* What the golden has as inputs the step is given, and shows as they are. */
+static void see_outputs(void *self, const char *name, const real *data, int ndim,
+                        const int64_t *dim) {
+    static const char *const inputs[] = {"train/t", "train/noise", "train/posterior_noise"};
+    const char *path = strchr(name, '/') + 1;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(path, inputs[i]) == 0) return;
+    golden_observer(self).see(self, name, data, ndim, dim);
+}
+
 static void equals_autograd(void **state) {
     TrainCase c;
     Parameters p;
@@ -87,7 +97,7 @@ static void equals_autograd(void **state) {
     encoding_is_algorithm_1(&c);
     open_all(&p, &c);
     GoldenObserver seen = {c.golden, "", MODULE, 0};
-    const Observer observer = golden_observer(&seen);
+    const Observer observer = {see_outputs, &seen};
     const real loss = (real)gradients(&c, &p, 1, false, &observer);
     assert_int_equal(seen.compared, 3 * c.samples); /* z0, z_t, c */
     const int64_t checked = check_gradients(&c, &p);

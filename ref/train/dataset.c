@@ -228,6 +228,14 @@ static Outcome decode(const Candidate *c, Sample *s, Error *why, Error *err) {
     return GOOD;
 }
 
+/* Does who trains want it? */
+static Outcome accepted(const Dataset *d, const Sample *s, Error *why, Error *err) {
+    if (!d->options.accept || d->options.accept(d->options.accept_self, s, why) == 0) return GOOD;
+    if (!strstr(why->message, "out of memory")) return BROKEN;
+    fail(err, "%s", why->message);
+    return FAILED;
+}
+
 /* The next candidate that is whole. */
 static Outcome next_good(Dataset *d, Sample *s, Error *err) {
     for (;;) {
@@ -236,12 +244,14 @@ static Outcome next_good(Dataset *d, Sample *s, Error *err) {
         *s = (Sample){0};
         Outcome outcome = next_candidate(d, &c, &why, err);
         if (outcome == GOOD) outcome = decode(&c, s, &why, err);
-        if (outcome == BROKEN && note_bad(d, c.key, &why, err)) outcome = FAILED;
         if (outcome == GOOD) {
             s->id = c.id;
             s->caption = c.caption;
             c.id = c.caption = NULL;
+            outcome = accepted(d, s, &why, err);
         }
+        if (outcome == BROKEN && note_bad(d, c.key, &why, err)) outcome = FAILED;
+        if (outcome != GOOD) sample_free(s);
         candidate_free(&c);
         if (outcome != BROKEN) return outcome;
     }

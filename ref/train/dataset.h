@@ -41,6 +41,7 @@
 #include <stdint.h>
 
 typedef struct Dataset Dataset;
+struct Sample;
 
 typedef struct DatasetOptions {
     const char *dir;
@@ -51,6 +52,9 @@ typedef struct DatasetOptions {
     int64_t max_bad_samples; /* more of them are an error */
     void (*log)(void *self, const char *line); /* NULL: nothing is told */
     void *log_self;
+    /* NULL, or whether a sample can be trained on: -1 with a message makes it a broken one. */
+    int (*accept)(void *self, const struct Sample *sample, Error *why);
+    void *accept_self;
 } DatasetOptions;
 
 typedef struct Sample {

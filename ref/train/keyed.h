@@ -6,7 +6,17 @@
 #include <stdint.h>
 
 /* What a draw is for. */
-typedef enum Purpose { DRAW_ORDER = 1, DRAW_BUFFER, DRAW_CAPTION, DRAW_CROP, DRAW_FLIP } Purpose;
+typedef enum Purpose {
+    DRAW_ORDER = 1,
+    DRAW_BUFFER,
+    DRAW_CAPTION,
+    DRAW_CROP,
+    DRAW_FLIP,
+    DRAW_TIMESTEP,
+    DRAW_DROPOUT,
+    DRAW_NOISE, /* the seed of a sample's generator, from which TrainSample draws */
+    DRAW_OFFSET /* and of the one for its noise offset */
+} Purpose;
 
 /* 64 random bits of a key. */
 uint64_t keyed_bits(uint64_t seed, Purpose what, uint64_t a, uint64_t b);

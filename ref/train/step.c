@@ -37,23 +37,43 @@ double training_weight(const Training *t, int64_t timestep) {
                                       : fmin(1, t->snr_gamma / snr);
 }
 
-/* N(0, I) like z [1, h, w, C], drawn as torch.randn(C, h, w). */
+/* N(0, I) like z [1, h, w, C], drawn as torch.randn(C, h, w). Shown by the name that it has in a file. */
 static Tensor draw_like(Context *ctx, TrainSample *s, const char *what, Tensor z) {
     char name[64];
     if (ctx->error.set) return (Tensor){0};
     snprintf(name, sizeof name, "%strain/%s", s->group, what);
     Tensor x = noise_draw(ctx, &s->noise, name, 3, (int64_t[]){z.dim[3], z.dim[1], z.dim[2]});
+    observe(ctx, x, "%s", name);
     return tensor_view(channels_last(ctx, x), 4, z.dim);
+}
+
+/* eps [1, h, w, C] += s n_c */
+static void add_offset(Context *ctx, TrainSample *s, Tensor eps) {
+    char name[64];
+    if (ctx->error.set || s->noise_offset == 0) return;
+    snprintf(name, sizeof name, "%strain/noise_offset", s->group);
+    ArenaMark mark = scope_begin(ctx);
+    const int64_t C = eps.dim[3];
+    Tensor n = noise_draw(ctx, &s->offset, name, 3, (int64_t[]){C, 1, 1});
+    observe(ctx, n, "%s", name);
+    for (int64_t i = 0; !ctx->error.set && i < tensor_numel(eps); i++)
+        eps.data[i] += (real)(s->noise_offset * (double)n.data[i % C]);
+    arena_release(&ctx->arena, mark);
 }
 
 /* The loss [1] of the sample, on the tape. */
 static Tensor sample_loss(Context *ctx, const Training *t, TrainSample *s) {
+    char name[64];
+    snprintf(name, sizeof name, "%strain/t", s->group);
+    observe_scalar(ctx, (double)s->t, name);
+
     /* z_0 from the posterior, z_t with noise on it */
     Tensor z_0 = vae_sample(ctx, t->vae, s->posterior,
                             draw_like(ctx, s, "posterior_noise", s->posterior.mean));
     observe_each(ctx, z_0, "train/z0");
     const double signal = sqrt(t->abar[s->t]), noise = sqrt(1 - t->abar[s->t]);
     Tensor eps = draw_like(ctx, s, "noise", z_0);
+    add_offset(ctx, s, eps);
     Tensor z_t = axpby(ctx, signal, z_0, noise, eps);
     observe_each(ctx, z_t, "train/z_t");
 

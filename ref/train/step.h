@@ -32,12 +32,17 @@ int training_open(Training *t, const Pack *pack, const Adapter *adapter, double 
 void training_close(Training *t);
 
 /* A picture and its caption. What is drawn comes from `noise`, in this order and by these names, each
- * after `group`: train/posterior_noise and train/noise [C, h, w], then Algorithm 1's. */
+ * after `group`: train/posterior_noise and train/noise [C, h, w], then Algorithm 1's.
+ *
+ * With a noise offset s (diffusers' --noise_offset) eps = noise + s n_c, one n of each channel, drawn
+ * from `offset` by the name train/noise_offset [C, 1, 1]. */
 typedef struct TrainSample {
     const FrozenPrompt *prompt;
     VaePosterior posterior; /* [1, h, w, C] */
     int64_t t;
     Noise noise;
+    double noise_offset; /* s; 0: none, nothing is drawn */
+    Noise offset;
     const char *group; /* "3/"; no longer than 31 bytes */
 } TrainSample;
 
