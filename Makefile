@@ -92,12 +92,16 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS) -lcmocka
 # Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
 # ours in between.
-FAULTY = $(BUILD)/test_faults $(BUILD)/test_tape_faults $(BUILD)/test_train_faults
+FAULTY = $(BUILD)/test_faults $(BUILD)/test_tape_faults $(BUILD)/test_train_faults \
+         $(BUILD)/test_checkpoint_faults
 $(FAULTY): $(BUILD)/tests/faults.o
 ifeq ($(SAN),1)
 $(FAULTY): private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc \
     aligned_alloc free strdup png_create_write_struct png_create_read_struct)
 endif
+# System calls that fail, or that the process doesn't survive.
+$(BUILD)/test_checkpoint_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,open mkdir fsync \
+    rename unlink rmdir)
 .SECONDARY:
 
 test-programs: all $(TESTS:%=$(BUILD)/%)

@@ -95,8 +95,7 @@ static inline void assert_restored(const char *path, Run *like, bool averages, i
         assert_memory_equal(a->v, b->v, bytes);
     }
     if (averages)
-        assert_memory_equal(r.ema.average, like->ema.average,
-                            (size_t)r.p.numbers * sizeof(real));
+        assert_memory_equal(r.ema.average, like->ema.average, (size_t)r.p.numbers * sizeof(real));
     const TrainState *s = checkpoint_state(c), expected = state_of(step);
     assert_int_equal(s->step, step);
     assert_int_equal(s->samples, expected.samples);
@@ -115,6 +114,52 @@ static inline bool sums_right(const char *path) {
     char command[512];
     snprintf(command, sizeof command, "cd '%s' && sha256sum --strict --quiet -c SHA256SUMS", path);
     return system(command) == 0;
+}
+
+/* ---- one run for a test program, in its scratch directory --------------------------------------- */
+
+static Run shared;
+
+static inline int open_shared(void **state) {
+    if (scratch_make(state)) return -1;
+    run_open(&shared, "golden/micro/adapter", NULL);
+    return 0;
+}
+
+static inline int close_shared(void **state) {
+    run_close(&shared);
+    return scratch_remove(state);
+}
+
+static inline int clean(void **state) {
+    (void)state;
+    scratch_entries(scratch_dir, true);
+    return 0;
+}
+
+static inline void save(bool averages, int64_t step) {
+    Error err = {0};
+    if (run_save(&shared, averages, step, &err)) fail_msg("%s", err.message);
+}
+
+/* "a b c": the names in the directory, sorted */
+static inline const char *names_in(const char *dir) {
+    static char text[512];
+    char command[512];
+    snprintf(command, sizeof command, "cd '%s' && LC_ALL=C ls -A | LC_ALL=C sort | tr '\\n' ' '",
+             dir);
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    text[n > 0 ? n - 1 : 0] = '\0';
+    assert_int_equal(pclose(f), 0);
+    return text;
+}
+
+static inline void shell(const char *commands) {
+    char all[1024];
+    snprintf(all, sizeof all, "cd '%s' && { %s; }", scratch_dir, commands);
+    if (system(all) != 0) fail_msg("%s", all);
 }
 
 #endif

@@ -37,8 +37,8 @@ typedef struct TrainState {
 
 /* ---- writing ----------------------------------------------------------------------------------- */
 
-/* OUT/checkpoint-<step>, which must not be there yet; ema may be NULL. 0, or -1 with a message: then
- * neither it nor a part of it is there. */
+/* OUT/checkpoint-<step>, which must not be there yet; ema may be NULL. 0, or -1 with a message: then it
+ * is whole or not there. */
 int checkpoint_save(const char *out, const Parameters *p, const Ema *ema, const TrainState *state,
                     Error *err);
 /* Removes all but the latest `keep` > 0. */

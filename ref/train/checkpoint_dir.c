@@ -247,11 +247,11 @@ int checkpoints_begin(const char *out, int *lock, Error *err) {
 
 /* ---- the result -------------------------------------------------------------------------------- */
 
-static bool same_file(const char *a, const char *b) {
-    Error ignored = {0}; /* then it is written */
+/* Has `b` the bytes of `a`? False also where it isn't there, or with a message. */
+static bool same_file(const char *a, const char *b, Error *err) {
     char x[SHA256_HEX], y[SHA256_HEX];
-    return file_exists(b) && sha256_file(a, NULL, NULL, x, &ignored) == 0 &&
-           sha256_file(b, NULL, NULL, y, &ignored) == 0 && strcmp(x, y) == 0;
+    return file_exists(b) && sha256_file(a, NULL, NULL, x, err) == 0 &&
+           sha256_file(b, NULL, NULL, y, err) == 0 && strcmp(x, y) == 0;
 }
 
 static int copy_file(const char *from, const char *to, Error *err) {
@@ -284,7 +284,8 @@ int checkpoint_publish(const char *path, const char *out, Error *err) {
     for (int i = 0; i < 2 && !err->set; i++) {
         char *from = path_in(path, checkpoint_files[i], err);
         char *to = path_in(out, checkpoint_files[i], err);
-        if (from && to && !same_file(from, to)) wrote |= copy_file(from, to, err) == 0;
+        if (from && to && !same_file(from, to, err) && !err->set)
+            wrote |= copy_file(from, to, err) == 0;
         free(from);
         free(to);
     }
