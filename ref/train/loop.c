@@ -115,8 +115,8 @@ static double run_samples(TrainRun *r, double share, Error *err) {
             r->unsound = ctx->error.set && strstr(ctx->error.message, "not finite");
         }
         if (ctx->error.set && fed.id)
-            fail(err, "step %lld, %s: %s", (long long)r->state.step + 1, fed.id,
-                 ctx->error.message);
+            fail(err, "step %lld, %.1000s: %s%s", (long long)r->state.step + 1, fed.id,
+                 ctx->error.message, r->unsound ? "; a smaller --learning-rate may help" : "");
         else if (ctx->error.set)
             fail(err, "%s", ctx->error.message);
         fed_free(&fed);

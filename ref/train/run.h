@@ -15,7 +15,8 @@ typedef struct TrainRun {
     const TrainJob *job;
     const llmdiff_train_options *o;
     int rank, ranks;
-    int lock; /* OUT's; -1: none */
+    bool created; /* OUT: where nothing was written to it, it goes again */
+    int lock;     /* OUT's; -1: none */
 
     PackHash hash;    /* of the frozen parts */
     Adapter *adapter; /* the one it began with, if it was opened here */

@@ -51,7 +51,8 @@ static int refuse_results(const TrainRun *r, Error *err) {
 
 static void begin_directory(TrainRun *r, Error *err) {
     const char *out = r->o->output_dir;
-    if (mkdir(out, 0777) && !is_directory(out))
+    r->created = mkdir(out, 0777) == 0;
+    if (!r->created && !is_directory(out))
         fail(err, "--output-dir %s: can't be created: %s", out,
              file_exists(out) ? "it is a file" : strerror(errno));
     else if (checkpoints_begin(out, &r->lock, err) == 0)

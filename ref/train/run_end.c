@@ -58,5 +58,6 @@ void run_free(TrainRun *r) {
     pack_hash_free(&r->hash);
     free(r->state.position);
     cJSON_free(r->state.options);
+    if (r->created) (void)rmdir(r->o->output_dir);
     if (r->lock >= 0) close(r->lock);
 }

@@ -1,0 +1,529 @@
+/* Whole training runs on golden/micro: what a run leaves, what its bytes don't depend on, going on with it,
+ * what the log says, validation pictures, traces. */
+#include "train_run.h"
+
+#include "ref/train/cache.h"
+
+/* ---- what a run leaves --------------------------------------------------------------------------------- */
+
+static void defaults_are_these(void **state) {
+    (void)state;
+    llmdiff_train_options o;
+    memset(&o, 1, sizeof o);
+    assert_int_equal(llmdiff_train_default(&o, sizeof o), LLMDIFF_OK);
+    assert_int_equal(o.size, sizeof o);
+    assert_int_equal(o.resolution, 0);
+    assert_int_equal(o.train_batch_size, 0);
+    assert_int_equal(o.gradient_accumulation_steps, 1);
+    assert_int_equal(o.max_train_steps, 1000);
+    assert_true(o.learning_rate == 1e-4 && strcmp(o.lr_scheduler, "constant") == 0);
+    assert_int_equal(o.lr_warmup_steps, 0);
+    assert_true(o.adam_beta1 == 0.9 && o.adam_beta2 == 0.999);
+    assert_true(o.adam_weight_decay == 1e-2 && o.adam_epsilon == 1e-8);
+    assert_true(o.max_grad_norm == 1 && o.caption_dropout == 0.1);
+    assert_true(o.snr_gamma == 0 && o.noise_offset == 0 && o.ema_decay == 0);
+    assert_int_equal(o.seed, 42);
+    assert_int_equal(o.max_bad_samples, 100);
+    assert_int_equal(o.checkpointing_steps, 500);
+    assert_int_equal(o.checkpoints_total_limit, 0);
+    assert_int_equal(o.validation_steps, 500);
+    assert_true(o.cache_limit == 4 && !o.gradient_checkpointing && !o.center_crop);
+    assert_null(o.validation_prompt);
+    assert_null(o.team);
+    assert_int_equal(llmdiff_train_default(NULL, sizeof o), LLMDIFF_MISUSE);
+    assert_int_equal(llmdiff_train_default(&o, 8), LLMDIFF_MISUSE);
+}
+
+/* The pack's own size, and as many pictures as 512 x 512 have room for, at most 16. */
+static void size_is_the_packs(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/out");
+    o.train_batch_size = 0;
+    o.max_train_steps = 1;
+    train_well(&o);
+    Error err = {0};
+    Safetensors *s = safetensors_open(path("@/out/checkpoint-1/state.safetensors"), &err);
+    assert_non_null(s);
+    assert_holds(safetensors_metadata(s, "options"), "\"resolution\":16,");
+    assert_holds(safetensors_metadata(s, "options"), "\"train-batch-size\":16,");
+    safetensors_close(s);
+}
+
+static void leaves_an_adapter(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/out");
+    o.checkpointing_steps = 2;
+    train_well(&o);
+    static const char *const names[] = {"adapter.safetensors", "config.json",  "figure6.svg",
+                                        "train.jsonl",         "checkpoint-2", "checkpoint-4"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "@/out/%s", names[i]);
+        if (!is_there(name)) fail_msg("%s isn't there", names[i]);
+    }
+    assert_false(is_there("@/out/.initial"));
+    assert_false(is_there("@/out/cache"));
+    assert_false(is_there("@/out/validation"));
+    assert_true(same_file("@/out/adapter.safetensors", "@/out/checkpoint-4/adapter.safetensors"));
+    assert_true(same_file("@/out/config.json", "@/out/checkpoint-4/config.json"));
+    assert_false(same_file("@/out/adapter.safetensors", "@/out/checkpoint-2/adapter.safetensors"));
+    /* it draws, and nothing warns that it was never trained */
+    assert_ok(RUN("generate", "-m", MICRO, "--adapter", "@/out", "-p", "a", "--steps", "1", "-o",
+                  "@/a.png"));
+    size_t size;
+    char *svg = contents("@/out/figure6.svg", &size);
+    assert_holds(svg, "prefers-color-scheme:dark");
+    assert_holds(svg, "after 4 steps");
+    assert_holds(svg, "up_blocks.1.attentions.1.transformer_blocks.0.attn2\n");
+    free(svg);
+}
+
+static void log_is_whole(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/out");
+    LogLines l;
+    o.lr_scheduler = "cosine";
+    o.lr_warmup_steps = 2;
+    train_well(&o);
+    read_log("@/out/train.jsonl", &l);
+    assert_int_equal(l.steps, 4);
+    assert_string_equal(l.event[0], "start");
+    assert_string_equal(l.event[l.events - 1], "end");
+    assert_true(l.rate[0] == 0 && l.rate[1] == 5e-5 && l.rate[2] == 1e-4 && l.rate[3] == 5e-5);
+    for (int i = 0; i < 4; i++) assert_true(l.loss[i] > 0 && l.norm[i] > 0);
+    assert_true(l.loss[0] != l.loss[1]);
+}
+
+/* ---- what its bytes don't depend on ---------------------------------------------------------------------- */
+
+static void threads_change_nothing(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/one");
+    train_well(&o);
+    o = training("@/two");
+    o.threads = 2;
+    train_well(&o);
+    o = training("@/three");
+    o.threads = 3;
+    o.gradient_checkpointing = 1;
+    train_well(&o);
+    assert_same_result("@/one", "@/two", 4);
+    assert_same_result("@/one", "@/three", 4);
+}
+
+static int64_t entries(const char *dir) {
+    char command[256];
+    snprintf(command, sizeof command, "find '%s' -name '*.safetensors' | wc -l", path(dir));
+    FILE *p = popen(command, "r");
+    long long n = -1;
+    assert_int_equal(fscanf(p, "%lld", &n), 1);
+    pclose(p);
+    return n;
+}
+
+static void damage_entries(const char *dir) {
+    char command[512];
+    snprintf(command, sizeof command,
+             "find '%s' -name '*.safetensors' | while read f; do printf x | dd of=\"$f\" bs=1 "
+             "seek=$(($(stat -c %%s \"$f\") - 3)) conv=notrunc 2>/dev/null; done",
+             path(dir));
+    assert_int_equal(system(command), 0);
+}
+
+/* Cold, warm, damaged, too small. */
+static void cache_changes_nothing(void **state) {
+    (void)state;
+    char dir[128];
+    snprintf(dir, sizeof dir, "%s", path("@/cache"));
+    llmdiff_train_options o = training("@/none");
+    o.center_crop = 1;
+    o.max_train_steps = 8;
+    train_well(&o);
+    static const char *const out[] = {"@/cold", "@/warm", "@/damaged"};
+    for (int i = 0; i < 3; i++) {
+        if (i == 2) damage_entries("@/cache");
+        llmdiff_train_options with = training(out[i]);
+        with.center_crop = 1;
+        with.max_train_steps = 8;
+        with.cache_dir = dir;
+        with.cache_limit = 1;
+        train_well(&with);
+        assert_same_result("@/none", out[i], 8);
+        /* 7 pictures whose crop is the same each time, and their captions, one of them empty by chance */
+        const int64_t there = entries("@/cache");
+        if (there < 7 || there > 15) fail_msg("%d entries", (int)there);
+    }
+    o = training("@/small");
+    o.center_crop = 1;
+    o.max_train_steps = 8;
+    o.cache_limit = 25e-6; /* 25 kB */
+    train_well(&o);
+    assert_same_result("@/none", "@/small", 8);
+    LogLines l;
+    read_log("@/small/train.jsonl", &l);
+    int warnings = 0;
+    for (int i = 0; i < l.events; i++) warnings += strcmp(l.event[i], "warning") == 0;
+    assert_int_equal(warnings, 2); /* one of them of small pictures */
+    assert_true(entries("@/small/cache") >= 1);
+}
+
+/* What a warm cache holds is used: other numbers in it, with their checksum, are another run. */
+static void cache_is_read(void **state) {
+    (void)state;
+    Context ctx = {.threads = 1};
+    Error err = {0};
+    char dir[128], key[CACHE_KEY];
+    snprintf(dir, sizeof dir, "%s", path("@/cache"));
+    const CacheOptions options = {.dir = dir, .limit = 1e6, .files = "ab  llm/x\ncd  vae/y\n"};
+    Cache *c = cache_open(&options, &err);
+    assert_non_null(c);
+    static const char *const names[] = {"mean"};
+    Tensor x = TENSOR_NEW(&ctx, 2, 3), y = TENSOR_NEW(&ctx, 2, 3), z = TENSOR_NEW(&ctx, 3, 2);
+    for (int i = 0; i < 6; i++) x.data[i] = (real)i, y.data[i] = 0;
+    cache_key(c, CACHE_VAE, "how", "bytes", 5, key);
+    assert_false(cache_get(c, key, 1, names, &y));
+    cache_put(c, key, 1, names, &x);
+    assert_true(cache_get(c, key, 1, names, &y));
+    assert_memory_equal(x.data, y.data, 6 * sizeof(real));
+    assert_false(cache_get(c, key, 1, names, &z));
+    char other[4][CACHE_KEY];
+    cache_key(c, CACHE_LLM, "how", "bytes", 5, other[0]);
+    cache_key(c, CACHE_VAE, "hows", "bytes", 5, other[1]);
+    cache_key(c, CACHE_VAE, "how", "byte", 4, other[2]);
+    cache_close(c);
+    c = cache_open(&(CacheOptions){.dir = dir, .limit = 1e6, .files = "ab  llm/x\ncf  vae/y\n"},
+                   &err);
+    assert_non_null(c);
+    cache_key(c, CACHE_VAE, "how", "bytes", 5, other[3]);
+    for (int i = 0; i < 4; i++) assert_string_not_equal(key, other[i]);
+    cache_close(c);
+    context_free(&ctx);
+}
+
+/* Four times one picture are one time four: the loss and gradient are the mean over all. */
+static void accumulation_is_a_batch(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/batch");
+    o.train_batch_size = 4;
+    train_well(&o);
+    o = training("@/accumulated");
+    o.train_batch_size = 1;
+    o.gradient_accumulation_steps = 4;
+    train_well(&o);
+    assert_same_result("@/batch", "@/accumulated", 4); /* to 1e-12 is asked for */
+    o = training("@/less");
+    o.train_batch_size = 2;
+    train_well(&o);
+    assert_false(same_file("@/batch/adapter.safetensors", "@/less/adapter.safetensors"));
+}
+
+/* Each of these does change them. */
+static void options_reach_the_step(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/plain");
+    train_well(&o);
+    for (int i = 0; i < 14; i++) {
+        char out[64];
+        snprintf(out, sizeof out, "@/o%d", i);
+        o = training(out);
+        if (i == 0) o.seed = 43;
+        if (i == 1) o.learning_rate = 2e-4;
+        if (i == 2) o.lr_scheduler = "linear";
+        if (i == 3) o.lr_warmup_steps = 2;
+        if (i == 4) o.adam_beta1 = 0.8;
+        if (i == 5) o.adam_beta2 = 0.99;
+        if (i == 6) o.adam_weight_decay = 0.5;
+        if (i == 7) o.adam_epsilon = 1e-3;
+        if (i == 8) o.max_grad_norm = 1e-3;
+        if (i == 9) o.caption_dropout = 1;
+        if (i == 10) o.snr_gamma = 0.5;
+        if (i == 11) o.noise_offset = 0.1;
+        if (i == 12) o.center_crop = 1;
+        if (i == 13) o.random_flip = 1;
+        train_well(&o);
+        snprintf(out, sizeof out, "@/o%d/adapter.safetensors", i);
+        if (same_file("@/plain/adapter.safetensors", out)) fail_msg("option %d does nothing", i);
+    }
+}
+
+static void only_what_is_asked_for(void **state) {
+    (void)state;
+    Error err = {0};
+    llmdiff_train_options o = training("@/out");
+    o.train_only = "^phi|\\.a2$";
+    train_well(&o);
+    assert_ok(RUN("init-adapter", "-m", MICRO, "-o", "@/fresh", "-s", "42"));
+    Safetensors *a = safetensors_open(path("@/out/adapter.safetensors"), &err),
+                *b = safetensors_open(path("@/fresh/adapter.safetensors"), &err);
+    assert_non_null(a);
+    assert_non_null(b);
+    for (size_t i = 0; i < safetensors_count(b); i++) {
+        const StoredTensor *t = safetensors_at(b, i), *u = safetensors_find(a, t->name);
+        double x[4096], y[4096];
+        assert_non_null(u);
+        assert_true(stored_numel(t) <= 4096);
+        stored_to_double(t, x, &err);
+        stored_to_double(u, y, &err);
+        assert_false(err.set);
+        const bool same = memcmp(x, y, (size_t)stored_numel(t) * sizeof *x) == 0;
+        const size_t n = strlen(t->name);
+        const bool learned = strncmp(t->name, "phi", 3) == 0 || strcmp(t->name + n - 3, ".a2") == 0;
+        if (same == learned) fail_msg("%s: learned: %d", t->name, !same);
+    }
+    safetensors_close(a);
+    safetensors_close(b);
+}
+
+/* The pictures' own noise, seen again and again: what can be learned is. */
+static void loss_falls(void **state) {
+    (void)state;
+    LogLines l;
+    llmdiff_train_options o = training("@/out");
+    o.train_batch_size = 8;
+    o.max_train_steps = 150;
+    o.learning_rate = 3e-3;
+    train_well(&o);
+    read_log("@/out/train.jsonl", &l);
+    double before = 0, after = 0;
+    for (int i = 0; i < 25; i++) before += l.loss[i] / 25, after += l.loss[125 + i] / 25;
+    print_message("loss %.4f, then %.4f\n", before, after);
+    assert_true(after < 0.97 * before);
+}
+
+/* ---- going on ------------------------------------------------------------------------------------------- */
+
+static llmdiff_train_options long_run(const char *out) {
+    llmdiff_train_options o = training(out);
+    o.max_train_steps = 10;
+    o.gradient_accumulation_steps = 2;
+    o.lr_scheduler = "cosine";
+    o.ema_decay = 0.9;
+    o.noise_offset = 0.1;
+    o.checkpointing_steps = 4;
+    return o;
+}
+
+/* Stopped in the middle of steps, gone on with other threads. */
+static void goes_on_bit_for_bit(void **state) {
+    (void)state;
+    llmdiff_train_options o = long_run("@/whole");
+    train_well(&o);
+    o = long_run("@/parts");
+    train_until(o, 3);
+    assert_true(is_there("@/parts/checkpoint-3"));
+    assert_false(is_there("@/parts/adapter.safetensors"));
+    o.resume_from_checkpoint = "latest";
+    o.threads = 3;
+    train_until(o, 7);
+    o.resume_from_checkpoint = "checkpoint-7";
+    o.threads = 2;
+    train_well(&o);
+    assert_same_result("@/whole", "@/parts", 10);
+    assert_true(same_file("@/whole/figure6.svg", "@/parts/figure6.svg"));
+    LogLines a, b;
+    read_log("@/whole/train.jsonl", &a);
+    read_log("@/parts/train.jsonl", &b);
+    assert_int_equal(a.steps, 10);
+    assert_int_equal(b.steps, 10);
+    for (int i = 0; i < 10; i++)
+        assert_true(a.loss[i] == b.loss[i] && a.rate[i] == b.rate[i] && a.norm[i] == b.norm[i]);
+}
+
+/* A checkpoint is gone back to: the log's later lines go, a torn one too. */
+static void log_goes_back(void **state) {
+    (void)state;
+    size_t size;
+    LogLines l;
+    llmdiff_train_options o = long_run("@/out");
+    train_until(o, 6); /* checkpoints 4 and 6 */
+    assert_int_equal(system(path("rm -r @/out/checkpoint-6")), 0);
+    char *text = contents("@/out/train.jsonl", &size);
+    char *torn = malloc(size + 32);
+    assert_non_null(torn);
+    memcpy(torn, text, size);
+    memcpy(torn + size, "{\"step\":7,\"lo", 13);
+    put("@/out/train.jsonl", torn, size + 13);
+    free(torn);
+    free(text);
+    o.resume_from_checkpoint = "latest";
+    train_well(&o);
+    read_log("@/out/train.jsonl", &l);
+    assert_int_equal(l.steps, 10);
+    int resumed = 0;
+    for (int i = 0; i < l.events; i++) resumed += strcmp(l.event[i], "resume") == 0;
+    assert_int_equal(resumed, 1);
+    o = long_run("@/whole");
+    train_well(&o);
+    assert_same_result("@/whole", "@/out", 10);
+}
+
+static void assert_untouched(const char *command, const char *before) {
+    char after[16384];
+    FILE *p = popen(command, "r");
+    const size_t n = fread(after, 1, sizeof after - 1, p);
+    after[n] = '\0';
+    pclose(p);
+    assert_string_equal(after, before);
+}
+
+static void finished_run_stays(void **state) {
+    (void)state;
+    char command[256], before[16384];
+    llmdiff_train_options o = long_run("@/out");
+    o.validation_prompt = "a red circle";
+    o.validation_steps = 4;
+    train_well(&o);
+    snprintf(command, sizeof command, "cd '%s' && find . -type f -printf '%%p %%T@ %%s\\n' | sort",
+             path("@/out"));
+    FILE *p = popen(command, "r");
+    const size_t n = fread(before, 1, sizeof before - 1, p);
+    before[n] = '\0';
+    pclose(p);
+    assert_holds(before, "./validation/step-000010.png");
+    o.resume_from_checkpoint = "latest";
+    train_well(&o);
+    assert_untouched(command, before);
+    /* and what is missing comes back as it was */
+    assert_int_equal(system(path("cp -r @/out @/copy; rm @/out/figure6.svg @/out/config.json "
+                                 "@/out/validation/step-000010.png")),
+                     0);
+    train_well(&o);
+    assert_true(same_file("@/out/figure6.svg", "@/copy/figure6.svg"));
+    assert_true(same_file("@/out/config.json", "@/copy/config.json"));
+    assert_true(same_file("@/out/validation/step-000010.png", "@/copy/validation/step-000010.png"));
+}
+
+static void latest_of_nothing_begins(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/plain");
+    train_well(&o);
+    o = training("@/out");
+    o.resume_from_checkpoint = "latest";
+    train_well(&o);
+    assert_same_result("@/plain", "@/out", 4);
+}
+
+static void old_checkpoints_go(void **state) {
+    (void)state;
+    llmdiff_train_options o = training("@/out");
+    o.max_train_steps = 5;
+    o.checkpointing_steps = 1;
+    o.checkpoints_total_limit = 2;
+    train_well(&o);
+    assert_false(is_there("@/out/checkpoint-3"));
+    assert_true(is_there("@/out/checkpoint-4") && is_there("@/out/checkpoint-5"));
+}
+
+static void begins_with_an_adapter(void **state) {
+    (void)state;
+    llmdiff_error error;
+    llmdiff_train_options o = training("@/out");
+    llmdiff_pack *pack = open_training(MICRO "/adapter_shared");
+    assert_int_equal(llmdiff_train(pack, &o, &error), LLMDIFF_OK);
+    llmdiff_close(pack);
+    size_t size;
+    char *config = contents("@/out/config.json", &size);
+    assert_holds(config, "\"shared\"");
+    free(config);
+}
+
+/* ---- pictures and traces on the way ----------------------------------------------------------------------- */
+
+static void validation_is_generate(void **state) {
+    (void)state;
+    llmdiff_train_options o = long_run("@/out"); /* with averages */
+    o.validation_prompt = "a red circle";
+    o.validation_steps = 4;
+    o.seed = 7;
+    train_well(&o);
+    static const int steps[] = {4, 8, 10};
+    for (int i = 0; i < 3; i++) {
+        char adapter[64], name[64];
+        snprintf(adapter, sizeof adapter, "@/out/checkpoint-%d", steps[i]);
+        snprintf(name, sizeof name, "@/out/validation/step-%06d.png", steps[i]);
+        assert_ok(RUN("generate", "-m", MICRO, "--adapter", adapter, "-p", "a red circle", "-s",
+                      "7", "-o", "@/x.png"));
+        if (!same_file("@/x.png", name)) fail_msg("%s is another picture", name);
+    }
+    /* drawing changes nothing */
+    o = long_run("@/plain");
+    o.seed = 7;
+    train_well(&o);
+    assert_same_result("@/plain", "@/out", 10);
+}
+
+static void first_step_is_traced(void **state) {
+    (void)state;
+    char file[128];
+    Error err = {0};
+    LogLines l;
+    snprintf(file, sizeof file, "%s", path("@/trace.safetensors"));
+    llmdiff_train_options o = training("@/plain");
+    train_well(&o);
+    o = training("@/out");
+    o.noise_offset = 0;
+    o.trace_file = file;
+    o.cache_limit = 1;
+    train_well(&o);
+    assert_same_result("@/plain", "@/out", 4);
+    read_log("@/out/train.jsonl", &l);
+    Safetensors *t = safetensors_open(file, &err);
+    assert_non_null(t);
+    static const char *const names[] = {
+        "0/ids",       "1/ids",      "0/train/latent_mean", "1/train/latent_logvar",
+        "0/train/t",   "0/train/z0", "1/train/noise",       "0/train/posterior_noise",
+        "1/train/z_t", "0/alg1/c.0", "1/adapter/phi_c",     "1/conv_out",
+        "grad/g",      "grad/eta",   "grad/phi.weight",     "adamw/phi.bias/m",
+        "adamw/g/v"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!safetensors_find(t, names[i])) fail_msg("no %s", names[i]);
+    double loss;
+    assert_int_equal(stored_to_double(safetensors_find(t, "train/loss"), &loss, &err), 0);
+    assert_true(fabs(loss - l.loss[0]) <= 1e-6 * loss);
+    assert_non_null(safetensors_metadata(t, "pack_sha256"));
+    safetensors_close(t);
+    o = training("@/part");
+    o.trace_file = file;
+    o.trace_only = "^grad/";
+    train_well(&o);
+    t = safetensors_open(file, &err);
+    assert_non_null(t);
+    double squares = 0;
+    for (size_t i = 0; i < safetensors_count(t); i++) {
+        double x[4096];
+        const StoredTensor *g = safetensors_at(t, i);
+        assert_true(strncmp(g->name, "grad/", 5) == 0 && stored_numel(g) <= 4096);
+        assert_int_equal(stored_to_double(g, x, &err), 0);
+        for (int64_t k = 0; k < stored_numel(g); k++) squares += x[k] * x[k];
+    }
+    assert_true(fabs(sqrt(squares) - l.norm[0]) <= 1e-6 * l.norm[0]); /* before it is clipped */
+    safetensors_close(t);
+}
+
+#define IN_A_DIRECTORY(test)                                                                       \
+    cmocka_unit_test_setup_teardown(test, fresh_directory, remove_directory)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_these),
+        IN_A_DIRECTORY(size_is_the_packs),
+        IN_A_DIRECTORY(leaves_an_adapter),
+        IN_A_DIRECTORY(log_is_whole),
+        IN_A_DIRECTORY(threads_change_nothing),
+        IN_A_DIRECTORY(cache_changes_nothing),
+        IN_A_DIRECTORY(cache_is_read),
+        IN_A_DIRECTORY(accumulation_is_a_batch),
+        IN_A_DIRECTORY(options_reach_the_step),
+        IN_A_DIRECTORY(only_what_is_asked_for),
+        IN_A_DIRECTORY(loss_falls),
+        IN_A_DIRECTORY(goes_on_bit_for_bit),
+        IN_A_DIRECTORY(log_goes_back),
+        IN_A_DIRECTORY(finished_run_stays),
+        IN_A_DIRECTORY(latest_of_nothing_begins),
+        IN_A_DIRECTORY(old_checkpoints_go),
+        IN_A_DIRECTORY(begins_with_an_adapter),
+        IN_A_DIRECTORY(validation_is_generate),
+        IN_A_DIRECTORY(first_step_is_traced),
+    };
+    return cmocka_run_group_tests_name("training runs", tests, NULL, NULL);
+}
