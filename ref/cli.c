@@ -109,7 +109,7 @@ static const Command *find_command(const char *name, llmdiff_error *err) {
 static int run_command(const Command *command, int argc, char **argv, llmdiff_error *err) {
     Options o;
     Team team = {.ranks = 1};
-    if (command->bit & (GENERATE) && team_open(&team, err))
+    if (command->bit & (GENERATE | TRAIN) && team_open(&team, err))
         return team_close(&team, err->status ? EXIT_FAILED : EXIT_OK, err, print_error);
     int code = EXIT_USAGE;
     if (options_parse(command, argc, argv, &o, err) == 0) {

@@ -54,7 +54,7 @@ void team_share(Team *t, void *bytes, size_t size) {
 
 int team_for_library(Team *t, const llmdiff_team **library, llmdiff_error *err) {
     *library = NULL;
-    return t->calls ? t->calls->library(t, library, err) : 0;
+    return t->calls ? t->calls->library(t, library, err) : team_agree(t, err);
 }
 
 void team_part(Team *t) {

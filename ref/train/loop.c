@@ -48,8 +48,10 @@ int run_agree(TrainRun *r, Error *err) {
         r->others_lost = true;
         fail(err, "the other processes can't be reached");
     }
-    r->follows = status == FAILING && !err->set;
-    if (r->follows) fail(err, "another process failed");
+    if (status == FAILING && !err->set) {
+        r->follows = true;
+        fail(err, "another process failed");
+    }
     if (status == STOPPED) r->stopped = true;
     if (r->stopped) fail(err, "cancelled");
     return err->set ? -1 : 0;

@@ -39,9 +39,9 @@ typedef struct TrainRun {
     double began;
     llmdiff_train_progress progress;
     bool stopped;     /* somebody asked for it */
-    bool follows;     /* it ends because another process failed, which tells why */
     bool unsound;     /* the step itself failed: nothing of it is worth keeping */
     bool others_lost; /* the team failed: no further word to the others */
+    bool follows;     /* it ends because another process failed, whose message counts */
 } TrainRun;
 
 /* OUT/name, malloc'ed; NULL with a message. */
