@@ -8,6 +8,7 @@
  *     softmax     exp(x - max) / sum exp(x - max)
  *
  * An element's way back is dx += dy f'(x): each function has its derivative directly below. */
+#include "tensor/clones.h"
 #include "tensor/stand_in.h"
 #include "tensor/tape.h"
 
@@ -159,14 +160,14 @@ static void geglu_backward(Context *ctx, const void *call, Tensor y, const real 
 }
 
 #ifdef LLMDIFF_DOUBLE
-static real exp_nonpositive(real x) { return exp(x); }
+INTO_CLONES real exp_nonpositive(real x) { return exp(x); }
 #else
 /* exp(x), x <= 0, to about 1 ulp, in a form that compilers vectorise (they can't with calls of expf):
  * most of the time of an image's self-attention goes here.
  *     exp(x) = 2^n exp(r),  n = round(x / ln 2),  |r| <= ln(2) / 2,  exp(r) by its Taylor series
  * Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits of the sum. Below -87
  * the result would leave float's normal range: 1.6e-38 is as good as 0 beside the largest term, 1. */
-static real exp_nonpositive(real x) {
+INTO_CLONES real exp_nonpositive(real x) {
     const float magic = 0x1.8p23f;
     const float ln2_high = 0x1.62e4p-1f, ln2_low = 1.4286068202862268e-06f; /* n * high is exact */
     x = x < -87 ? -87 : x;
@@ -194,7 +195,7 @@ static real exp_nonpositive(real x) {
  * own, so written plainly neither loop would use vectors. */
 #define LANES 16
 
-static real largest(const real *x, int64_t n) {
+INTO_CLONES real largest(const real *x, int64_t n) {
     real most[LANES], all = x[0];
     for (int j = 0; j < LANES; j++) most[j] = x[0];
     int64_t i = 0;
@@ -205,7 +206,7 @@ static real largest(const real *x, int64_t n) {
     return all;
 }
 
-static real sum_of(const real *x, int64_t n) {
+INTO_CLONES real sum_of(const real *x, int64_t n) {
     real part[LANES] = {0}, all = 0;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -215,7 +216,7 @@ static real sum_of(const real *x, int64_t n) {
     return all;
 }
 
-static real dot_of(const real *x, const real *y, int64_t n) {
+INTO_CLONES real dot_of(const real *x, const real *y, int64_t n) {
     real part[LANES] = {0}, all = 0;
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -225,17 +226,23 @@ static real dot_of(const real *x, const real *y, int64_t n) {
     return all;
 }
 
-void softmax_row(real *x, int64_t n) {
+CLONES static void softmax_in_place(real *x, int64_t n) {
     const real max = largest(x, n);
     for (int64_t i = 0; i < n; i++) x[i] = exp_nonpositive(x[i] - max);
     const real sum = sum_of(x, n);
     for (int64_t i = 0; i < n; i++) x[i] /= sum;
 }
 
+void softmax_row(real *x, int64_t n) { softmax_in_place(x, n); }
+
 /* dy_i / dx_j = y_i ([i = j] - y_j), hence dx = y (dy - sum_j y_j dy_j). In place: dy becomes dx. */
-void softmax_row_backward(const real *y, real *dy, int64_t n) {
+CLONES static void softmax_in_place_backward(const real *y, real *dy, int64_t n) {
     const real sum = dot_of(y, dy, n);
     for (int64_t i = 0; i < n; i++) dy[i] = y[i] * (dy[i] - sum);
+}
+
+void softmax_row_backward(const real *y, real *dy, int64_t n) {
+    softmax_in_place_backward(y, dy, n);
 }
 
 static TapeBackward softmax_backward;

@@ -2,6 +2,7 @@
  *
  * The data may lie at any address, so elements come through memcpy; compilers turn that into plain
  * loads and vectorise the loops. Every widening is exact, infinities and NaN included. */
+#include "tensor/clones.h"
 #include "tensor/tensor.h"
 
 #include <assert.h>
@@ -29,9 +30,8 @@ static float widen_f16(uint16_t h) {
 /* The upper half of a float. */
 static float widen_bf16(uint16_t h) { return float_of_bits((uint32_t)h << 16); }
 
-void weight_read(const Weight *w, int64_t first, int64_t n, real *out) {
-    const unsigned char *p = (const unsigned char *)w->data + (size_t)first * dtype_size(w->dtype);
-    switch (w->dtype) {
+CLONES static void widen(Dtype dtype, const unsigned char *p, int64_t n, real *out) {
+    switch (dtype) {
     case DTYPE_F64:
         for (int64_t i = 0; i < n; i++) {
             double v;
@@ -62,4 +62,8 @@ void weight_read(const Weight *w, int64_t first, int64_t n, real *out) {
         return;
     default: assert(!"a weight has a float type");
     }
+}
+
+void weight_read(const Weight *w, int64_t first, int64_t n, real *out) {
+    widen(w->dtype, (const unsigned char *)w->data + (size_t)first * dtype_size(w->dtype), n, out);
 }
