@@ -2,6 +2,7 @@
 # make deps test    install what is needed, build, run every test in both precisions
 # make              ./llmdiff (float)       make REAL=double    ./llmdiff-f64
 # make SAN=1        ./llmdiff-san           make SAN=1 test     the tests under ASan and UBSan
+# make MPI=1        ./llmdiff for mpirun    make test-mpi       its tests
 # make bench-train  training steps beside PyTorch's: time and memory (bench/RESULTS.md)
 # make rounding     redraw ref/rounding*.svg: the float build's errors along the network
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
@@ -13,6 +14,7 @@
 
 REAL   ?= float
 SAN    ?= 0
+MPI    ?= 0
 PREFIX ?= /usr/local
 CC     ?= cc
 OBJCOPY ?= objcopy
@@ -22,7 +24,8 @@ PYTHON ?= $(firstword $(wildcard /opt/golden-venv/bin/python) python3)
 comma   := ,
 
 PACKAGES = gcc libc6-dev make pkg-config libopenblas-dev libcjson-dev libutf8proc-dev libpng-dev \
-           libjpeg62-turbo-dev zlib1g-dev nettle-dev libcmocka-dev
+           libjpeg62-turbo-dev zlib1g-dev nettle-dev libcmocka-dev \
+           $(if $(filter 1,$(MPI)),libopenmpi-dev openmpi-bin)
 
 # ---- one build directory per variant ----------------------------------------------------------
 VARIANT := $(if $(filter double,$(REAL)),f64,f32)
@@ -32,6 +35,17 @@ ifeq ($(SAN),1)
 else
     BUILD   := build/$(VARIANT)
     PROGRAM := llmdiff$(if $(filter double,$(REAL)),-f64)
+endif
+# With MPI two objects and the program differ, which have a directory of their own, so that nothing is
+# mixed; ./llmdiff is a copy of whichever of the two was made last.
+ifeq ($(MPI),1)
+    TEAM    := $(BUILD)/mpi
+    TEAMCC  := OMPI_CC="$(CC)" MPICH_CC="$(CC)" mpicc
+    TEAMSRC := ref/cli_team.c ref/cli_team_mpi.c
+else
+    TEAM    := $(BUILD)/alone
+    TEAMCC  := $(CC)
+    TEAMSRC := ref/cli_team.c
 endif
 VERSION := $(shell sed -n 's/^\#define LLMDIFF_VERSION "\(.*\)"/\1/p' ref/llmdiff.h)
 LIBNAME := lib$(PROGRAM)
@@ -56,16 +70,26 @@ override LDFLAGS += -fopenmp
 LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjson -lutf8proc -lpng -ljpeg -lz -lnettle -lm
 
 LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/train/*.c ref/yardstick/*.c))
-CLI   = $(wildcard ref/cli.c ref/cli_*.c)
+CLI   = $(filter-out ref/cli_team%,$(wildcard ref/cli.c ref/cli_*.c))
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 OBJ   = $(LIB:%.c=$(BUILD)/%.o)
 
 all: $(PROGRAM) lib
 
 # The program is the library's first user: it sees ref/llmdiff.h and links the archive.
-$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(BUILD)/$(LIBNAME).a
+$(PROGRAM): $(TEAM)/$(PROGRAM) FORCE
+	@cmp -s $< $@ || { cp $< $@.new && mv $@.new $@; }
+FORCE:
+
+$(TEAM)/$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(TEAMSRC:%.c=$(TEAM)/%.o) $(BUILD)/$(LIBNAME).a
 	@echo "  LINK $@"
-	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS)
+	@$(TEAMCC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS)
+
+$(TEAM)/%.o: override CFLAGS += $(if $(filter 1,$(MPI)),-DLLMDIFF_MPI)
+$(TEAM)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	@$(TEAMCC) $(CFLAGS) -c -o $@ $<
 
 # ---- the library: what is not marked LLMDIFF_API is invisible in both kinds ---------------------
 lib: $(BUILD)/$(LIBNAME).a $(BUILD)/$(SONAME)
@@ -87,7 +111,9 @@ $(BUILD)/%.o: %.c Makefile
 	@$(CC) $(CFLAGS) -c -o $@ $<
 
 # ---- tests: tests/test_*.c, each with the library, both precisions ------------------------------
-$(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"'
+$(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"' \
+    -DLLMDIFF_MPI_DIR='"./$(BUILD)/mpi"' \
+    -DLLMDIFF_MPI_PROGRAM='"./$(BUILD)/mpi/$(PROGRAM)"'
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS) -lcmocka
@@ -105,7 +131,22 @@ $(BUILD)/test_checkpoint_faults: private override LDFLAGS += $(addprefix -Wl$(co
     rename unlink rmdir)
 .SECONDARY:
 
-test-programs: all $(TESTS:%=$(BUILD)/%)
+# With MPI=1 test_mpi is told so, and a program that it starts under mpirun is there.
+ifeq ($(MPI),1)
+export LLMDIFF_MPI := 1
+SUM := $(TEAM)/mpi_sum
+$(SUM): $(BUILD)/tests/mpi_sum.o $(TEAMSRC:%.c=$(TEAM)/%.o) $(BUILD)/$(LIBNAME).a
+	@echo "  LINK $@"
+	@$(TEAMCC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS)
+endif
+
+test-programs: all $(TESTS:%=$(BUILD)/%) $(SUM)
+mpi-programs: all $(filter $(BUILD)/test_mpi%,$(TESTS:%=$(BUILD)/%)) $(SUM)
+
+test-mpi:
+	@$(MAKE) --no-print-directory -j$(JOBS) MPI=1 REAL=float mpi-programs
+	@$(MAKE) --no-print-directory -j$(JOBS) MPI=1 REAL=double mpi-programs
+	@ONLY='test_mpi*' LLMDIFF_MPI=1 tests/run.sh build/f32 build/f64
 
 test:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float test-programs
@@ -218,7 +259,7 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report mutants bench-train test test-programs deps demo rounding golden kit kit-selftest verify-real both lib \
+.PHONY: all report mutants bench-train test test-mpi test-programs mpi-programs deps demo rounding golden kit kit-selftest verify-real both lib \
         install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)

@@ -48,10 +48,11 @@ int cli_code(const llmdiff_error *err) {
 }
 
 /* The first signal asks the run to stop at its next activation; a second one ends the program. A
- * signal that was ignored from the start (nohup) stays so. */
+ * signal that was ignored from the start (nohup) stays so. SIGUSR1 is what mpirun passes on, without
+ * killing its processes a second later. */
 static void catch_signals(void) {
     signal(SIGXFSZ, SIG_IGN); /* a write past the limit fails with EFBIG, and is reported */
-    static const int numbers[] = {SIGINT, SIGTERM};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
         sigemptyset(&action.sa_mask);
@@ -104,19 +105,24 @@ static const Command *find_command(const char *name, llmdiff_error *err) {
     return NULL;
 }
 
+/* Several processes share a command of one team; the others are alone in any case. */
 static int run_command(const Command *command, int argc, char **argv, llmdiff_error *err) {
     Options o;
+    Team team = {.ranks = 1};
+    if (command->bit & (GENERATE | TRAIN) && team_open(&team, err))
+        return team_close(&team, err->status ? EXIT_FAILED : EXIT_OK, err, print_error);
     int code = EXIT_USAGE;
     if (options_parse(command, argc, argv, &o, err) == 0) {
-        if (o.help) {
-            print_command_help(command);
-            code = EXIT_OK;
-        } else {
+        o.team = &team;
+        if (!o.help) {
             code = command->run(&o, err);
+        } else {
+            if (team.rank == 0) print_command_help(command);
+            code = EXIT_OK;
         }
     }
     options_free(&o);
-    return code;
+    return team_close(&team, code, err, print_error);
 }
 
 static int dispatch(int argc, char **argv, llmdiff_error *err) {
@@ -131,7 +137,7 @@ static int dispatch(int argc, char **argv, llmdiff_error *err) {
         return EXIT_OK;
     }
     if (strcmp(word, "--version") == 0) {
-        printf("llmdiff %s (%s)\n", llmdiff_version(), llmdiff_precision());
+        printf("llmdiff %s (%s%s)\n", llmdiff_version(), llmdiff_precision(), team_built());
         return EXIT_OK;
     }
     if (help && strcmp(argv[2], "--completion") == 0) {

@@ -11,13 +11,17 @@
  *     cli_compare.c   two files side by side; what is done with a report
  *     cli_verify.c    the kit, and a port's outputs or our own
  *     cli_info.c      what a directory or file holds; a fresh adapter
- *     cli_inputs.c    what several of them ask: the prompt, the seed, where the models are
+ *     cli_inputs.c    what several of them ask: the seed, where the models are
+ *     cli_pictures.c  the files of generate's pictures
+ *     cli_prompts.c   the prompt, or a file of them
+ *     cli_team.c, cli_team_mpi.c   processes that share a command
  *     cli_outputs.c   that no output overwrites an input or another output
  *
  * Results go to stdout; progress, notes and errors to stderr, an error as one line. */
 #ifndef LLMDIFF_CLI_H
 #define LLMDIFF_CLI_H
 
+#include "ref/cli_team.h"
 #include "ref/llmdiff.h"
 
 #include <stdbool.h>
@@ -55,6 +59,7 @@ typedef struct Options {
     double learning_rate, adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon, max_grad_norm,
         caption_dropout, snr_gamma, noise_offset, ema_decay, cache_limit;
     bool center_crop, random_flip, gradient_checkpointing;
+    Team *team;                        /* who shares the command; never NULL */
     bool tensors, vae_tiling, all_rows, free_alone, forced_alone, verbose, quiet, help;
 } Options;
 
@@ -144,15 +149,29 @@ int cli_flush(llmdiff_error *err);
 /* Where the pack is and what for. Leaves the model out if every needed part is given by itself; fails
  * if it is needed and isn't there. 0 or -1. */
 int cli_pack(const Options *o, CommandBit command, llmdiff_options *pack, llmdiff_error *err);
-/* The prompt's text, malloc'ed; NULL with a message. */
-char *cli_prompt(const Options *o, llmdiff_error *err);
-/* --seed, or a random one for a negative number. 0 or -1. */
-int cli_seed(int64_t asked, uint64_t *seed, llmdiff_error *err);
+/* --seed, or a random one for a negative number; the same on all ranks. 0 or -1. */
+int cli_seed(const Options *o, uint64_t *seed, llmdiff_error *err);
 /* A wrong --set is better told before any model is opened. 0 or -1. */
 int cli_check_settings(const Options *o, llmdiff_error *err);
 bool has_extension(const char *path, const char *extension);
 /* What --trace and --trace-only may be together. 0 or -1. */
 int cli_check_trace(const Options *o, llmdiff_error *err);
+
+/* ---- cli_prompts.c ----------------------------------------------------------------------------- */
+
+/* The prompt's text, malloc'ed; NULL with a message. */
+char *cli_prompt(const Options *o, llmdiff_error *err);
+
+typedef struct CliPrompts {
+    char *text;    /* all of them */
+    char **prompt; /* [count], in that */
+    int64_t *line; /* where in the file each stood, from 1 on; 0: it was given with -p */
+    int64_t count;
+} CliPrompts;
+
+/* generate's: of each line of --prompt-file one; rank 0 reads it for all. 0 or -1; to be freed then, too. */
+int cli_prompts(const Options *o, CliPrompts *prompts, llmdiff_error *err);
+void cli_prompts_free(CliPrompts *prompts);
 
 /* ---- cli_outputs.c ----------------------------------------------------------------------------- */
 
@@ -183,11 +202,27 @@ int cli_check_kit(const char *flag, const char *path, const char *kit, llmdiff_e
 /* Would `path` overwrite what a port wrote into this directory? 0 or -1. */
 int cli_check_port(const char *flag, const char *path, const char *port, llmdiff_error *err);
 
+/* ---- cli_pictures.c ---------------------------------------------------------------------------- */
+
+/* generate's, of which this process draws first, first + step, ... below count. */
+typedef struct CliPictures {
+    int64_t first, step, count;
+} CliPictures;
+
+/* "out.png" for picture 0, then "out_2.png", "out_3.png", ...; malloc'ed. NULL with a message. */
+char *cli_numbered(const char *path, int64_t picture, llmdiff_error *err);
+/* "out_step3.png" beside "out.png"; malloc'ed. */
+char *cli_preview_name(const char *path, int64_t step, llmdiff_error *err);
+/* Would a picture's files overwrite what is read, or each other? 0 or -1. */
+int cli_check_pictures(const Options *o, const CliPictures *p, llmdiff_error *err);
+/* Can they be written? Better known now than after minutes of work. 0 or -1. */
+int cli_try_pictures(const Options *o, const CliPictures *p, llmdiff_error *err);
+
 /* cli_progress.c: one line on the terminal, and the time of every stage. */
 typedef enum Stage { STAGE_ENCODE, STAGE_SAMPLE, STAGE_DECODE, STAGES } Stage;
 
 typedef struct Progress {
-    bool visible; /* stderr is a terminal and wasn't asked to be quiet */
+    bool visible; /* progress_wanted */
     int64_t picture, pictures;
     int stage; /* the Stage running; STAGES: none */
     double since;
@@ -195,7 +230,9 @@ typedef struct Progress {
     int64_t steps;
 } Progress;
 
-Progress progress_new(bool quiet, int64_t pictures);
+/* Not where it was asked to be quiet, stderr is no terminal, or another rank shows it. */
+bool progress_wanted(const Options *o);
+Progress progress_new(const Options *o, int64_t pictures);
 void progress_start(Progress *p, int64_t picture);
 /* llmdiff_request.progress: always 0 */
 int progress_report(void *self, const char *stage, int64_t done, int64_t of);

@@ -18,7 +18,7 @@ static int encode_prompt(const Options *o, const llmdiff_pack *pack, const char 
     r.trace_file = o->trace;
     r.trace_only = o->trace_only;
     r.cancel = cli_cancelled;
-    if (cli_seed(o->seed, &r.seed, err)) return EXIT_FAILED;
+    if (cli_seed(o, &r.seed, err)) return EXIT_FAILED;
     if (llmdiff_encode(pack, &r, &result, err))
         return err->status == LLMDIFF_MISUSE ? EXIT_USAGE : cli_failed(err);
     if (llmdiff_save_tensors(result, o->output, NULL, err) == LLMDIFF_OK) {

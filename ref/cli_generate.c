@@ -1,5 +1,6 @@
-/* llmdiff generate: from a prompt to a PNG. The walk itself is ref/pipeline.c; here stands what is
- * asked, what is checked before minutes are spent, and what is written. */
+/* llmdiff generate: from prompts to PNGs. The walk itself is ref/pipeline.c; here stands what is
+ * asked, what is checked before minutes are spent, and what is written. Picture k is of prompt k / b,
+ * b the batch count, with seed + k % b; of several processes rank k % ranks draws it. */
 #include "ref/cli.h"
 
 #include <stdlib.h>
@@ -10,42 +11,19 @@ typedef struct Job {
     const Options *o;
     llmdiff_pack *pack;
     llmdiff_request request;
-    char *prompt;
+    CliPrompts prompts;
+    CliPictures pictures;
+    uint64_t seed; /* of each prompt's first picture */
     Progress progress;
     size_t peak_bytes;
-    char *writing;               /* the picture that is being drawn goes there */
-    llmdiff_error preview_error; /* why a preview could not be written */
+    char *writing;                /* the picture that is being drawn goes there */
+    llmdiff_error callback_error; /* why a preview, or a line, could not be written */
+    char **
+        line; /* on rank 0 [pictures.count]: said of a picture, and not yet printed, as one before it isn't */
+    int64_t printed;
 } Job;
 
-/* "out.png" for picture 0, then "out_2.png", "out_3.png", ...; malloc'ed. */
-static char *numbered(const char *path, int64_t picture, llmdiff_error *err) {
-    size_t room = strlen(path) + 32;
-    char *name = malloc(room);
-    if (!name) {
-        cli_fail(err, "out of memory");
-        return NULL;
-    }
-    int stem = (int)(strrchr(path, '.') - path); /* check_outputs saw to it that there is one */
-    if (picture == 0)
-        snprintf(name, room, "%s", path);
-    else
-        snprintf(name, room, "%.*s_%lld%s", stem, path, (long long)picture + 1, path + stem);
-    return name;
-}
-
-/* "out_step3.png" beside "out.png"; malloc'ed. */
-static char *preview_name(const char *path, int64_t step, llmdiff_error *err) {
-    size_t room = strlen(path) + 32;
-    char *name = malloc(room);
-    int stem = (int)(strrchr(path, '.') - path);
-    if (name)
-        snprintf(name, room, "%.*s_step%lld%s", stem, path, (long long)step, path + stem);
-    else
-        cli_fail(err, "out of memory");
-    return name;
-}
-
-/* ---- before any work ----------------------------------------------------------------------------- */
+/* ---- what is asked ------------------------------------------------------------------------------- */
 
 static int check_names(const Options *o, llmdiff_error *err) {
     if (!has_extension(o->output, ".png"))
@@ -63,59 +41,54 @@ static int check_names(const Options *o, llmdiff_error *err) {
     return 0;
 }
 
-/* The traces and the latents are of one kind: picture 2's trace could be picture 1's latents. */
-static int check_trace_names(const Options *o, llmdiff_error *err) {
-    if (!o->trace || !o->save_latents) return 0;
-    for (int64_t i = 0; i < o->batch_count && !err->status; i++) {
-        char *trace = numbered(o->trace, i, err), *latents = numbered(o->save_latents, i, err);
-        if (!err->status) cli_check_apart("--trace", trace, "--save-latents", o->save_latents, err);
-        if (!err->status) cli_check_apart("--trace", o->trace, "--save-latents", latents, err);
-        free(trace);
-        free(latents);
+/* ---- what is said of each picture, in their order -------------------------------------------------- */
+
+/* As far as there is no gap or, after a failure, whatever there is. On rank 0. */
+static void print_lines(Job *job, bool with_gaps) {
+    for (int64_t *i = &job->printed; *i < job->pictures.count && (job->line[*i] || with_gaps);
+         ++*i) {
+        if (!job->line[*i]) continue;
+        fputs(job->line[*i], stdout);
+        free(job->line[*i]);
+        job->line[*i] = NULL;
     }
+    cli_flush(&job->callback_error); /* now, and not when all are done */
+}
+
+static void on_line(void *self, int64_t picture, const char *line) {
+    Job *job = self;
+    job->line[picture] = strdup(line);
+    if (!job->line[picture]) cli_fail(&job->callback_error, "out of memory");
+    print_lines(job, false);
+}
+
+static void on_heard(void *self, int64_t picture, const char *line) {
+    progress_clear(&((Job *)self)->progress);
+    on_line(self, picture, line);
+}
+
+static int say(Job *job, int64_t picture, const char *line, llmdiff_error *err) {
+    if (job->o->team->rank > 0)
+        team_tell(job->o->team, picture, line);
+    else
+        on_line(job, picture, line);
+    if (job->callback_error.status) *err = job->callback_error;
     return err->status ? -1 : 0;
 }
 
-/* A preview's name has a step's number, of which there may be many: the input's own is asked for. */
-static void check_preview(const Options *o, const char *picture, const CliInput *in,
-                          llmdiff_error *err) {
-    const char *step = in->path;
-    for (const char *next; step && (next = strstr(step + 1, "_step"));) step = next;
-    if (!o->preview_every || !step || step == in->path || err->status) return;
-    const int64_t number = strtoll(step + strlen("_step"), NULL, 10);
-    if (number % o->preview_every) return;
-    char *name = preview_name(picture, number, err);
-    if (name) cli_check_inputs("--preview-every", name, in, 1, err);
-    free(name);
+/* ---- callbacks --------------------------------------------------------------------------------------- */
+
+static int must_stop(void *self) {
+    return cli_cancelled(NULL) || ((Job *)self)->callback_error.status != LLMDIFF_OK;
 }
 
-/* Every picture of a batch has files of its own. */
-static int check_inputs(const Options *o, llmdiff_error *err) {
-    static const char *const flags[] = {"--output", "--save-latents", "--trace"};
-    const char *names[] = {o->output, o->save_latents, o->trace};
-    CliInput in[RUN_INPUTS];
-    cli_run_inputs(o, in);
-    for (int64_t i = 0; i < o->batch_count && !err->status; i++)
-        for (int f = 0; f < 3 && !err->status; f++) {
-            char *path = names[f] ? numbered(names[f], i, err) : NULL;
-            if (path) cli_check_inputs(flags[f], path, in, RUN_INPUTS, err);
-            for (int n = 0; path && f == 0 && n < RUN_INPUTS; n++)
-                check_preview(o, path, &in[n], err);
-            free(path);
-        }
-    return err->status ? -1 : 0;
-}
+static TeamIdle idle_of(Job *job) { return (TeamIdle){job, must_stop, on_heard}; }
 
-/* Better now than after minutes of work. */
-static int check_outputs(const Options *o, llmdiff_error *err) {
-    const char *names[] = {o->output, o->save_latents, o->trace};
-    for (int64_t i = 0; i < o->batch_count && !err->status; i++)
-        for (int k = 0; k < 3 && !err->status; k++) {
-            char *path = names[k] ? numbered(names[k], i, err) : NULL;
-            if (path) llmdiff_check_output(path, err);
-            free(path);
-        }
-    return err->status ? -1 : 0;
+static int on_cancel(void *user) {
+    Job *job = user;
+    const TeamIdle idle = idle_of(job);
+    team_hear(job->o->team, &idle);
+    return must_stop(job) || team_stopped(job->o->team);
 }
 
 static int on_progress(void *user, const char *stage, int64_t done, int64_t of) {
@@ -126,17 +99,16 @@ static int on_progress(void *user, const char *stage, int64_t done, int64_t of) 
 static int on_preview(void *user, int64_t done, int64_t of, const llmdiff_result *picture) {
     Job *job = user;
     (void)of;
-    char *name = job->writing ? preview_name(job->writing, done, &job->preview_error) : NULL;
-    if (name) llmdiff_save_png(picture, name, &job->preview_error);
+    char *name = job->writing ? cli_preview_name(job->writing, done, &job->callback_error) : NULL;
+    if (name) llmdiff_save_png(picture, name, &job->callback_error);
     free(name);
-    return job->preview_error.status != LLMDIFF_OK;
+    return job->callback_error.status != LLMDIFF_OK;
 }
 
-static int make_request(Job *job, llmdiff_error *err) {
+static void make_request(Job *job) {
     const Options *o = job->o;
     llmdiff_request *r = &job->request;
     llmdiff_request_default(r, sizeof *r);
-    r->prompt = job->prompt;
     r->negative_prompt = o->negative_prompt;
     r->width = o->width;
     r->height = o->height;
@@ -151,21 +123,57 @@ static int make_request(Job *job, llmdiff_error *err) {
     r->vae_tiling = o->vae_tiling;
     r->preview_every = o->preview_every;
     r->preview = on_preview;
-    r->threads = (int)o->threads;
+    r->threads = o->threads ? (int)o->threads : o->team->threads;
     r->init_latents_file = o->init_latents;
     r->noise_file = o->noise;
     r->force_file = o->force;
     r->trace_only = o->trace_only;
     r->user = job;
     r->progress = on_progress;
-    r->cancel = cli_cancelled;
-    return cli_seed(o->seed, &r->seed, err);
+    r->cancel = on_cancel;
+}
+
+/* The request for picture k. */
+static void choose(Job *job, int64_t k) {
+    job->request.prompt = job->prompts.prompt[k / job->o->batch_count];
+    job->request.seed = job->seed + (uint64_t)(k % job->o->batch_count);
+}
+
+/* Which of many prompts was wrong. */
+static void name_prompt(const Job *job, int64_t k, llmdiff_error *err) {
+    if (job->prompts.count < 2 || !err->status || err->status == LLMDIFF_CANCELLED) return;
+    const llmdiff_error found = *err;
+    snprintf(err->message, sizeof err->message, "--prompt-file %.4000s, line %lld: %.4000s",
+             job->o->prompt_file, (long long)job->prompts.line[k / job->o->batch_count],
+             found.message);
+}
+
+/* Each prompt once; before them what has nothing to do with any. */
+static int check_requests(Job *job, llmdiff_error *err) {
+    const char *checked = NULL;
+    job->request.trace_file = job->o->trace; /* draw puts the picture's own in its place */
+    job->request.prompt = "";
+    if (job->prompts.count > 1 && llmdiff_check(job->pack, &job->request, err)) return -1;
+    for (int64_t k = job->pictures.first; k < job->pictures.count; k += job->pictures.step) {
+        choose(job, k);
+        if (job->request.prompt == checked) continue;
+        checked = job->request.prompt;
+        if (llmdiff_check(job->pack, &job->request, err)) {
+            name_prompt(job, k, err);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* ---- what should be known ------------------------------------------------------------------------ */
 
 static void print_notes(const Job *job) {
+    const Team *team = job->o->team;
     const char *note;
+    if (team->rank > 0) return;
+    if (team->note[0] && !job->o->quiet && !job->o->threads)
+        fprintf(stderr, "llmdiff: %s\n", team->note);
     for (size_t i = 0; !job->o->quiet && (note = llmdiff_note(job->pack, i)) != NULL; i++)
         fprintf(stderr, "llmdiff: %s\n", note);
 }
@@ -182,21 +190,24 @@ static void print_peak_memory(const Job *job) {
 static int write_latents(const Job *job, const llmdiff_result *result, int64_t i,
                          llmdiff_error *err) {
     const char *names[] = {llmdiff_latents(result)->name, NULL};
-    char *path = numbered(job->o->save_latents, i, err);
+    char *path = cli_numbered(job->o->save_latents, i, err);
     if (path) llmdiff_save_tensors(result, path, names, err);
     free(path);
     return err->status ? -1 : 0;
 }
 
-static int write_picture(const Job *job, const llmdiff_result *result, int64_t i,
-                         llmdiff_error *err) {
-    char *path = numbered(job->o->output, i, err);
+static int write_picture(Job *job, const llmdiff_result *result, int64_t i, llmdiff_error *err) {
+    char *path = cli_numbered(job->o->output, i, err);
     if (path && job->o->save_latents) write_latents(job, result, i, err);
+    const size_t room = path ? strlen(path) + 128 : 0;
+    char *line = path ? malloc(room) : NULL;
+    if (path && !line) cli_fail(err, "out of memory");
     if (!err->status && llmdiff_save_png(result, path, err) == LLMDIFF_OK) {
-        printf("%s: %lld x %lld, seed %llu\n", path, (long long)llmdiff_width(result),
-               (long long)llmdiff_height(result), (unsigned long long)job->request.seed);
-        cli_flush(err); /* now, and not when the whole batch is done */
+        snprintf(line, room, "%s: %lld x %lld, seed %llu\n", path, (long long)llmdiff_width(result),
+                 (long long)llmdiff_height(result), (unsigned long long)job->request.seed);
+        say(job, i, line, err);
     }
+    free(line);
     free(path);
     return err->status ? -1 : 0;
 }
@@ -204,9 +215,10 @@ static int write_picture(const Job *job, const llmdiff_result *result, int64_t i
 static int draw(Job *job, int64_t i, llmdiff_error *err) {
     llmdiff_result *result = NULL;
     llmdiff_status status = LLMDIFF_FAILED;
-    job->writing = numbered(job->o->output, i, err);
-    char *trace = job->o->trace ? numbered(job->o->trace, i, err) : NULL;
+    job->writing = cli_numbered(job->o->output, i, err);
+    char *trace = job->o->trace ? cli_numbered(job->o->trace, i, err) : NULL;
     if (!err->status) {
+        choose(job, i);
         job->request.trace_file = trace;
         progress_start(&job->progress, i);
         status = llmdiff_generate(job->pack, &job->request, &result, err);
@@ -216,14 +228,17 @@ static int draw(Job *job, int64_t i, llmdiff_error *err) {
     free(trace);
     job->writing = NULL;
     job->request.trace_file = NULL;
-    if (job->preview_error.status) *err = job->preview_error;
-    if (status) return -1;
+    if (job->callback_error.status) *err = job->callback_error;
+    if (status) {
+        name_prompt(job, i, err);
+        return -1;
+    }
     if (llmdiff_dropped_tokens(result) && !job->o->quiet)
         fprintf(stderr,
                 "llmdiff: note: the prompt has %lld tokens more than CLIP reads; its end was left "
                 "out\n",
                 (long long)llmdiff_dropped_tokens(result));
-    if (job->o->verbose) progress_print_times(&job->progress);
+    if (job->o->verbose && job->o->team->rank == 0) progress_print_times(&job->progress);
     if (llmdiff_peak_bytes(result) > job->peak_bytes) job->peak_bytes = llmdiff_peak_bytes(result);
     int written = write_picture(job, result, i, err);
     llmdiff_result_free(result);
@@ -231,43 +246,60 @@ static int draw(Job *job, int64_t i, llmdiff_error *err) {
 }
 
 static int draw_all(Job *job, llmdiff_error *err) {
-    uint64_t seed = job->request.seed;
-    for (int64_t i = 0; i < job->o->batch_count; i++) {
-        job->request.seed = seed + (uint64_t)i;
-        if (cli_cancelled(NULL) || draw(job, i, err)) return cli_failed(err);
+    Team *team = job->o->team;
+    const TeamIdle idle = idle_of(job);
+    team_part(team);
+    for (int64_t k = job->pictures.first; k < job->pictures.count; k += job->pictures.step) {
+        if (must_stop(job)) cli_fail(err, "cancelled");
+        if (err->status || team_stopped(team) || draw(job, k, err)) break;
     }
-    return EXIT_OK;
+    int status = team_meet(team, &idle, err);
+    if (team->rank == 0) print_lines(job, true);
+    if (job->callback_error.status) *err = job->callback_error;
+    return status || err->status ? cli_failed(err) : EXIT_OK;
 }
 
 /* ---- the command --------------------------------------------------------------------------------- */
 
-static int run(Job *job, llmdiff_error *err) {
+/* Everything before the first picture. An exit code. */
+static int prepare(Job *job, llmdiff_error *err) {
     const Options *o = job->o;
     llmdiff_options options;
-    if (check_names(o, err) || check_trace_names(o, err) || check_inputs(o, err) ||
-        cli_check_settings(o, err))
-        return EXIT_USAGE;
-    job->prompt = cli_prompt(o, err);
-    if (!job->prompt) return EXIT_USAGE;
-    if (check_outputs(o, err) || cli_pack(o, GENERATE, &options, err)) return EXIT_FAILED;
+    if (check_names(o, err) || cli_prompts(o, &job->prompts, err)) return EXIT_USAGE;
+    if (cli_seed(o, &job->seed, err)) return EXIT_FAILED;
+    job->pictures =
+        (CliPictures){o->team->rank, o->team->ranks, job->prompts.count * o->batch_count};
+    job->progress = progress_new(o, job->pictures.count);
+    job->line = calloc((size_t)job->pictures.count, sizeof *job->line);
+    if (!job->line) return cli_fail(err, "out of memory"), EXIT_FAILED;
+    if (cli_check_pictures(o, &job->pictures, err) || cli_check_settings(o, err)) return EXIT_USAGE;
+    if (cli_try_pictures(o, &job->pictures, err) || cli_pack(o, GENERATE, &options, err))
+        return EXIT_FAILED;
     double start = seconds_now();
     if (llmdiff_open(&options, &job->pack, err)) return cli_failed(err);
     double opened = seconds_now();
-    if (make_request(job, err)) return EXIT_FAILED;
-    job->request.trace_file = o->trace; /* draw puts the picture's own in its place */
-    if (llmdiff_check(job->pack, &job->request, err)) return cli_code(err);
+    make_request(job);
+    if (check_requests(job, err)) return cli_code(err);
     print_notes(job);
-    if (o->verbose)
+    if (o->verbose && o->team->rank == 0)
         fprintf(stderr, "settings %s\nopen %.2f s\n", llmdiff_settings(job->pack), opened - start);
-    int code = draw_all(job, err);
-    if (o->verbose) print_peak_memory(job);
+    return EXIT_OK;
+}
+
+static int run(Job *job, llmdiff_error *err) {
+    int code = prepare(job, err);
+    if (team_agree(job->o->team, err)) return code ? code : EXIT_FAILED;
+    code = draw_all(job, err);
+    if (job->o->verbose && job->o->team->rank == 0) print_peak_memory(job);
     return code;
 }
 
 int run_generate(const Options *o, llmdiff_error *err) {
-    Job job = {.o = o, .progress = progress_new(o->quiet, o->batch_count)};
+    Job job = {.o = o};
     int code = run(&job, err);
     llmdiff_close(job.pack);
-    free(job.prompt);
+    for (int64_t k = 0; job.line && k < job.pictures.count; k++) free(job.line[k]);
+    free(job.line);
+    cli_prompts_free(&job.prompts);
     return code;
 }

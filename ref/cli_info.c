@@ -21,7 +21,7 @@ int run_init_adapter(const Options *o, llmdiff_error *err) {
     if (!o->output) cli_fail(err, "no output: say with -o DIR where the adapter goes");
     if (err->status || cli_check_settings(o, err)) return EXIT_USAGE;
     if (cli_pack(o, INIT_ADAPTER, &pack, err)) return o->model ? EXIT_FAILED : EXIT_USAGE;
-    if (cli_seed(o->seed, &seed, err)) return EXIT_FAILED;
+    if (cli_seed(o, &seed, err)) return EXIT_FAILED;
     if (llmdiff_init_adapter(&pack, o->output, seed, &count, err)) return cli_code(err);
     llmdiff_parameters_text(count, size);
     printf("%s: %s, seed %llu\n", o->output, size, (unsigned long long)seed);

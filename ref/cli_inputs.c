@@ -1,76 +1,27 @@
-/* What several commands ask of their options: the prompt, the seed, where the models are.
- * See cli.h. */
+/* What several commands ask of their options: the seed, where the models are. See cli.h. */
 #include "ref/cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define PROMPT_MAX ((size_t)1 << 20) /* bytes; any LLM's positions end long before */
-
-/* ---- the prompt ---------------------------------------------------------------------------------- */
-
-/* All of the stream, without the newline at its end. Not file_read: it may be a pipe. */
-static char *read_prompt(FILE *stream, const char *name, llmdiff_error *err) {
-    char *text = malloc(PROMPT_MAX + 1);
-    if (!text) {
-        cli_fail(err, "out of memory");
-        return NULL;
-    }
-    size_t n = fread(text, 1, PROMPT_MAX, stream);
-    const char *nul = memchr(text, '\0', n);
-    if (ferror(stream))
-        cli_fail(err, "--prompt-file %s: can't be read: %s", name, strerror(errno));
-    else if (n == PROMPT_MAX)
-        cli_fail(err, "--prompt-file %s: expected less than %zu bytes", name, PROMPT_MAX);
-    else if (nul)
-        cli_fail(err, "--prompt-file %s: expected text, found a zero byte at offset %zu", name,
-                 (size_t)(nul - text));
-    if (err->status) {
-        free(text);
-        return NULL;
-    }
-    if (n && text[n - 1] == '\n') n -= n > 1 && text[n - 2] == '\r' ? 2 : 1;
-    text[n] = '\0';
-    return text;
-}
-
-static char *read_prompt_file(const char *path, llmdiff_error *err) {
-    if (strcmp(path, "-") == 0) return read_prompt(stdin, "-", err);
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        cli_fail(err, "--prompt-file %s: can't be opened: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *text = read_prompt(file, path, err);
-    fclose(file);
-    return text;
-}
-
-char *cli_prompt(const Options *o, llmdiff_error *err) {
-    if (o->prompt && o->prompt_file)
-        cli_fail(err, "--prompt and --prompt-file: expected one of them, found both");
-    else if (!o->prompt && !o->prompt_file)
-        cli_fail(err, "no prompt: give one with -p TEXT or --prompt-file FILE");
-    if (err->status) return NULL;
-    if (!o->prompt) return read_prompt_file(o->prompt_file, err);
-    char *text = strdup(o->prompt);
-    if (!text) cli_fail(err, "out of memory");
-    return text;
-}
-
 /* ---- seed, paths --------------------------------------------------------------------------------- */
 
-int cli_seed(int64_t asked, uint64_t *seed, llmdiff_error *err) {
-    *seed = (uint64_t)asked;
-    if (asked >= 0) return 0;
+static int random_seed(uint64_t *seed, llmdiff_error *err) {
     uint32_t random;
     FILE *source = fopen("/dev/urandom", "rb");
     bool good = source && fread(&random, sizeof random, 1, source) == 1;
     if (source) fclose(source);
     if (!good) return cli_fail(err, "--seed: no random one to be had from /dev/urandom");
     *seed = random;
+    return 0;
+}
+
+int cli_seed(const Options *o, uint64_t *seed, llmdiff_error *err) {
+    *seed = (uint64_t)o->seed;
+    if (o->seed < 0 && o->team->rank == 0) random_seed(seed, err);
+    if (team_agree(o->team, err)) return -1;
+    team_share(o->team, seed, sizeof *seed);
     return 0;
 }
 

@@ -12,9 +12,19 @@ double seconds_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-Progress progress_new(bool quiet, int64_t pictures) {
-    return (Progress){
-        .visible = !quiet && isatty(STDERR_FILENO), .pictures = pictures, .stage = STAGES};
+bool progress_wanted(const Options *o) {
+    char name[64], terminal[16];
+    if (o->quiet || o->team->rank > 0) return false;
+    if (isatty(STDERR_FILENO) || !o->team->calls) return isatty(STDERR_FILENO);
+    /* What a rank prints goes through a pipe to mpirun, its parent, which may be at a terminal. */
+    snprintf(name, sizeof name, "/proc/%lld/fd/2", (long long)getppid());
+    ssize_t n = readlink(name, terminal, sizeof terminal - 1);
+    terminal[n > 0 ? n : 0] = '\0';
+    return strncmp(terminal, "/dev/pts/", 9) == 0 || strncmp(terminal, "/dev/tty", 8) == 0;
+}
+
+Progress progress_new(const Options *o, int64_t pictures) {
+    return (Progress){.visible = progress_wanted(o), .pictures = pictures, .stage = STAGES};
 }
 
 void progress_start(Progress *p, int64_t picture) {

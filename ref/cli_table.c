@@ -19,7 +19,10 @@
 const Option option_table[] = {
     {PROMPT, "Prompt", 'p', "prompt", TEXT(prompt, "TEXT"), NULL, 0, 0, NULL,
      "the prompt; \"\" is valid: the begin token alone"},
-    {PROMPT, "Prompt", 0, "prompt-file", TEXT(prompt_file, "FILE"), NULL, 0, 0, NULL,
+    {GENERATE, "Prompt", 0, "prompt-file", TEXT(prompt_file, "FILE"), NULL, 0, 0, NULL,
+     "a prompt in each line of FILE (- for standard\ninput), all with the same seed; blank lines "
+     "are\nnone"},
+    {ENCODE | TOKENIZE, "Prompt", 0, "prompt-file", TEXT(prompt_file, "FILE"), NULL, 0, 0, NULL,
      "the prompt is all of FILE (- for standard input),\nbut for one newline at its end"},
     {GENERATE, "Prompt", 'n', "negative-prompt", TEXT(negative_prompt, "TEXT"), "", 0, 0, NULL,
      "what guidance leads away from"},
@@ -137,7 +140,7 @@ const Option option_table[] = {
     {GENERATE, "Picture", 0, "clip-skip", WHOLE(clip_skip), "0", 0, 1000, NULL,
      "with CLIP: last blocks left out for the prompt\n"},
     {GENERATE, "Picture", 'b', "batch-count", WHOLE(batch_count), "1", 1, 10000, NULL,
-     "how many pictures: output.png, output_2.png, ...,\neach with the next seed"},
+     "how many pictures of each prompt, each with the\nnext seed: output.png, output_2.png, ...\n"},
 
     {GENERATE, "From a picture", 'i', "init-img", TEXT(init_image, "FILE"), NULL, 0, 0, NULL,
      "a PNG or JPEG to begin from, resized to the size\nasked for"},

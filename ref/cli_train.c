@@ -3,14 +3,14 @@
 #include "ref/cli.h"
 
 #include <math.h>
-#include <unistd.h>
 
 #define SHOWN_EVERY 0.1 /* seconds */
 
 typedef struct Training {
     const Options *o;
-    bool visible; /* stderr is a terminal and wasn't asked to be quiet */
-    double next;  /* when the line is written again */
+    const llmdiff_team *team; /* NULL: alone */
+    bool visible;             /* progress_wanted */
+    double next;              /* when the line is written again */
     llmdiff_train_progress now;
 } Training;
 
@@ -77,7 +77,7 @@ static void take_options(const Options *o, llmdiff_train_options *t) {
     t->cache_dir = o->cache_dir;
     t->cache_limit = o->cache_limit;
     t->gradient_checkpointing = o->gradient_checkpointing;
-    t->threads = (int)o->threads;
+    t->threads = o->threads ? (int)o->threads : o->team->threads;
     t->trace_file = o->trace;
     t->trace_only = o->trace_only;
 }
@@ -102,25 +102,35 @@ static int run(Training *t, const llmdiff_pack *pack, llmdiff_error *err) {
     options.progress = on_progress;
     options.note = on_note;
     options.cancel = cli_cancelled;
+    options.team = t->team;
+    if (o->team->rank == 0 && o->team->note[0] && !o->threads) on_note(t, o->team->note);
     const llmdiff_status status = llmdiff_train(pack, &options, err);
     clear_line(t);
     if (status == LLMDIFF_CANCELLED) return EXIT_CANCELLED;
     if (status) return cli_code(err);
+    if (o->team->rank > 0) return EXIT_OK;
     printf("%s: %lld steps", o->output_dir, (long long)t->now.step);
     if (!isnan(t->now.smoothed_loss)) printf(", smoothed loss %.4g", t->now.smoothed_loss);
     printf("\n");
     return EXIT_OK;
 }
 
-int run_train(const Options *o, llmdiff_error *err) {
-    Training t = {.o = o, .visible = !o->quiet && isatty(STDERR_FILENO)};
+static int prepare(const Options *o, llmdiff_pack **pack, llmdiff_error *err) {
     llmdiff_options options;
-    llmdiff_pack *pack;
     if (check_names(o, err)) return EXIT_USAGE;
     if (cli_pack(o, TRAIN, &options, err)) return o->model ? EXIT_FAILED : EXIT_USAGE;
-    if (o->trace && llmdiff_check_output(o->trace, err)) return EXIT_FAILED;
-    if (llmdiff_open(&options, &pack, err)) return cli_failed(err);
-    const int code = run(&t, pack, err);
+    if (o->trace && o->team->rank == 0 && llmdiff_check_output(o->trace, err)) return EXIT_FAILED;
+    return llmdiff_open(&options, pack, err) ? cli_failed(err) : EXIT_OK;
+}
+
+int run_train(const Options *o, llmdiff_error *err) {
+    Training t = {.o = o, .visible = progress_wanted(o)};
+    llmdiff_pack *pack = NULL;
+    int code = prepare(o, &pack, err);
+    if (team_for_library(o->team, &t.team, err) == 0)
+        code = run(&t, pack, err);
+    else if (!code)
+        code = EXIT_FAILED;
     llmdiff_close(pack);
     return code;
 }

@@ -13,10 +13,14 @@ LlmScores llm_block(Context *ctx, const Llm *llm, int64_t l, Tensor x) {
     return llm->kind->block(ctx, llm, &llm->block[l], x);
 }
 
+int llm_check_length(const Llm *llm, int64_t n, Error *err) {
+    if (n <= llm->max_positions) return 0;
+    return fail(err, "the prompt has %lld tokens, the LLM %s has positions for %lld", (long long)n,
+                model_path(llm->files), (long long)llm->max_positions);
+}
+
 Tensor llm_embedding(Context *ctx, const Llm *llm, const int64_t *ids, int64_t n) {
-    if (n > llm->max_positions)
-        fail(&ctx->error, "the prompt has %lld tokens, the LLM %s has positions for %lld",
-             (long long)n, model_path(llm->files), (long long)llm->max_positions);
+    llm_check_length(llm, n, &ctx->error);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= llm->vocabulary)
             fail(&ctx->error,

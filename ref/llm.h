@@ -69,6 +69,8 @@ void llm_free(Llm *llm); /* NULL is fine */
 /* The embedding rows of ids [n], x^T. Fails the context for an id outside the vocabulary or more
  * tokens than max_position_embeddings. -> [n, D] */
 Tensor llm_embedding(Context *ctx, const Llm *llm, const int64_t *ids, int64_t n);
+/* That many tokens, asked before any work. 0 or -1. */
+int llm_check_length(const Llm *llm, int64_t n, Error *err);
 /* Block l (0-based; time t = T - l) applied to x [N, D]. */
 LlmScores llm_block(Context *ctx, const Llm *llm, int64_t l, Tensor x);
 

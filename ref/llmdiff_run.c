@@ -371,6 +371,17 @@ llmdiff_status llmdiff_encode(const llmdiff_pack *pack, const llmdiff_request *r
 
 /* ---- generate ------------------------------------------------------------------------------------ */
 
+/* CLIP leaves out what is too long. */
+static int check_length(const Pack *pack, const char *text, Error *err) {
+    TokenIds ids;
+    int64_t dropped;
+    if (pack->clip) return 0;
+    if (prompt_ids(pack, text, strlen(text), &ids, &dropped, err)) return -1;
+    const int64_t n = (int64_t)ids.count;
+    token_ids_free(&ids);
+    return llm_check_length(pack->llm, n, err);
+}
+
 llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *request,
                              llmdiff_error *error) {
     Error err = {0};
@@ -380,7 +391,11 @@ llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *re
         run_end(&run);
         return misuse(error, &err);
     }
-    if (read_inputs(&run, &err) == 0 && begin_forcing(&run, &err) == 0) begin_trace(&run, &err);
+    const llmdiff_request *a = &run.asked;
+    if (check_length(&pack->pack, a->prompt, &err) == 0 && a->cfg_scale != 1)
+        check_length(&pack->pack, a->negative_prompt, &err);
+    if (!err.set && read_inputs(&run, &err) == 0 && begin_forcing(&run, &err) == 0)
+        begin_trace(&run, &err);
     run_end(&run);
     return finished(error, &err);
 }

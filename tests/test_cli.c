@@ -32,7 +32,8 @@ static void version_names_the_precision(void **state) {
     (void)state;
     Result r = RUN("--version");
     assert_ok(r);
-    assert_string_equal(r.out, "llmdiff 0.1.0 (" REAL_NAME ")\n");
+    if (strcmp(r.out, "llmdiff 0.1.0 (" REAL_NAME ", MPI)\n") != 0) /* by make MPI=1 */
+        assert_string_equal(r.out, "llmdiff 0.1.0 (" REAL_NAME ")\n");
 }
 
 static void assert_lists(const char *command, const char *const *flags) {
@@ -251,6 +252,31 @@ static void a_prompt_from_a_file_is_the_same_prompt(void **state) {
                       "--steps", "2", "--quiet"));
         assert_true(same_file("@/a.png", "@/b.png"));
     }
+}
+
+static void each_line_of_a_file_is_a_prompt(void **state) {
+    (void)state;
+    char how[128];
+    put_text("@/p.txt", "a red circle\r\n\n \t\n a blue square\ngreen");
+    Result r = RUN("generate", "-m", MICRO, "--prompt-file", "@/p.txt", "-o", "@/a.png", "--steps",
+                   "2", "--quiet", "-b", "2", "-s", "7", "--save-latents", "@/a.npy");
+    assert_ok(r);
+    assert_string_equal(r.out, "@/a.png: 16 x 16, seed 7\n@/a_2.png: 16 x 16, seed 8\n"
+                               "@/a_3.png: 16 x 16, seed 7\n@/a_4.png: 16 x 16, seed 8\n"
+                               "@/a_5.png: 16 x 16, seed 7\n@/a_6.png: 16 x 16, seed 8\n");
+    assert_directory("a.npy a.png a_2.npy a_2.png a_3.npy a_3.png a_4.npy a_4.png a_5.npy a_5.png "
+                     "a_6.npy a_6.png p.txt ");
+    static const char *const prompts[] = {"a red circle", " a blue square", "green"};
+    for (int i = 0; i < 6; i++) {
+        char name[32];
+        snprintf(name, sizeof name, i ? "@/a_%d.png" : "@/a.png", i + 1);
+        assert_ok(GENERATE("-p", prompts[i / 2], "-s", i % 2 ? "8" : "7", "-o", "@/b.png"));
+        assert_true(same_file("@/b.png", name));
+    }
+    snprintf(how, sizeof how, "<%s/p.txt", work);
+    assert_ok(RUN_WITH(how, "generate", "-m", MICRO, "--prompt-file", "-", "-o", "@/c.png",
+                       "--steps", "2", "--quiet", "-s", "7"));
+    assert_true(same_file("@/c_3.png", "@/a_5.png"));
 }
 
 static void a_prompt_from_standard_input(void **state) {
@@ -784,6 +810,7 @@ int main(void) {
         T(parts_are_overridden),
         T(an_empty_prompt_is_valid),
         T(a_prompt_from_a_file_is_the_same_prompt),
+        T(each_line_of_a_file_is_a_prompt),
         T(a_prompt_from_standard_input),
         T(prompts_that_are_no_text),
         T(invalid_utf8_is_what_the_tokenizer_reads),

@@ -292,6 +292,45 @@ static void a_prompt_longer_than_the_positions(void **state) {
     refused_by(DRAW("-n", prompt), message);
     assert_error(RUN("encode", "-m", "@/p", "-p", prompt, "-o", "@/c.safetensors"), 1, message);
     assert_directory("p ");
+
+    /* in a file it is told before the first picture is drawn */
+    char lines[1024], line[256];
+    snprintf(lines, sizeof lines, "a\n\n%s\n", prompt);
+    put_text("@/p.txt", lines);
+    snprintf(line, sizeof line, "--prompt-file @/p.txt, line 3: %s", message);
+    assert_error(RUN("generate", "-m", "@/p", "--prompt-file", "@/p.txt", "-o", "@/x.png"), 1,
+                 line);
+    assert_directory("p p.txt ");
+}
+
+static void a_file_without_prompts(void **state) {
+    (void)state;
+    static const char *const files[] = {"", "\n", "\r\n \n\t\n"};
+    for (int i = 0; i < 3; i++) {
+        put_text("@/p.txt", files[i]);
+        assert_error(RUN("generate", "-m", "@/p", "--prompt-file", "@/p.txt", "-o", "@/x.png"), 2,
+                     "--prompt-file @/p.txt: expected a prompt in each line, found none");
+    }
+    assert_directory("p p.txt ");
+}
+
+/* Each of two such processes would do all of the work. One that has MPI would join the others. */
+static void started_by_mpirun_without_mpi(void **state) {
+    (void)state;
+    if (strstr(RUN("--version").out, "MPI")) return;
+    setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
+    setenv("OMPI_COMM_WORLD_RANK", "0", 1);
+    Result first = DRAW("-o", "@/x.png");
+    setenv("OMPI_COMM_WORLD_RANK", "1", 1);
+    Result second = DRAW("-o", "@/x.png");
+    unsetenv("OMPI_COMM_WORLD_SIZE");
+    unsetenv("OMPI_COMM_WORLD_RANK");
+    assert_error(first, 1,
+                 "mpirun started 2 processes of a program that was built without MPI; make MPI=1 "
+                 "builds one with it");
+    assert_ok(second); /* leaves it to the first to say so */
+    assert_string_equal(second.out, "");
+    assert_directory("p ");
 }
 
 static void settings_that_the_models_do_not_have(void **state) {
@@ -468,6 +507,8 @@ int main(void) {
         T(sizes_the_factor_does_not_divide),
         T(steps_out_of_range),
         T(a_prompt_longer_than_the_positions),
+        T(a_file_without_prompts),
+        T(started_by_mpirun_without_mpi),
         T(settings_that_the_models_do_not_have),
         T(latents_that_do_not_fit),
         T(noise_that_does_not_fit),

@@ -48,7 +48,10 @@ int run_agree(TrainRun *r, Error *err) {
         r->others_lost = true;
         fail(err, "the other processes can't be reached");
     }
-    if (status == FAILING) fail(err, "another process failed");
+    if (status == FAILING && !err->set) {
+        r->follows = true;
+        fail(err, "another process failed");
+    }
     if (status == STOPPED) r->stopped = true;
     if (r->stopped) fail(err, "cancelled");
     return err->set ? -1 : 0;
@@ -295,7 +298,7 @@ static TrainOutcome stop_early(TrainRun *r, Error *err) {
     const long long step = (long long)r->state.step;
     const bool began = r->log != NULL || r->rank != 0;
     if (r->log && step && !r->unsound) save(r, &saving);
-    if (!r->stopped) return TRAIN_FAILED;
+    if (!r->stopped) return r->follows ? TRAIN_CANCELLED : TRAIN_FAILED;
     *err = saving;
     if (err->set) return TRAIN_FAILED;
     if (!step || !began)

@@ -41,6 +41,7 @@ typedef struct TrainRun {
     bool stopped;     /* somebody asked for it */
     bool unsound;     /* the step itself failed: nothing of it is worth keeping */
     bool others_lost; /* the team failed: no further word to the others */
+    bool follows;     /* it ends because another process failed, whose message counts */
 } TrainRun;
 
 /* OUT/name, malloc'ed; NULL with a message. */

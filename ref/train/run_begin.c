@@ -4,6 +4,7 @@
  * rank 0's. OUT is read by all of them. */
 #include "ref/train/run.h"
 #include "weights/file.h"
+#include "weights/sha256.h"
 
 #include <errno.h>
 #include <math.h>
@@ -271,6 +272,20 @@ static void open_state(TrainRun *r, const char *path, Error *err) {
     r->feed.settings = &r->p.adapter.settings;
 }
 
+/* Machines with a data set or a pack of their own may have another one. On all ranks alike. */
+static void check_same(TrainRun *r, const char *what, const void *bytes, size_t size, Error *err) {
+    const llmdiff_team *team = r->o->team;
+    char hex[SHA256_HEX];
+    if (!team || err->set) return;
+    sha256_bytes(bytes, size, hex);
+    hex[7] = '\0'; /* 28 bits: as an int, and negated, too */
+    int most = (int)strtol(hex, NULL, 16), least = -most;
+    if (team->worst(team->self, &most) || team->worst(team->self, &least))
+        fail(err, "the other processes can't be reached");
+    else if (most != -least)
+        fail(err, "%s: expected the same on all processes", what);
+}
+
 int run_begin(TrainRun *r, Error *err) {
     const llmdiff_train_options *o = r->o;
     char *path = NULL;
@@ -288,6 +303,10 @@ int run_begin(TrainRun *r, Error *err) {
     if (!err->set) open_outputs(r, err);
     free(path);
     if (run_agree(r, err)) return -1;
+    check_same(r, "the options", r->state.options, strlen(r->state.options), err);
+    check_same(r, "the pack", r->hash.sha256, strlen(r->hash.sha256), err);
+    check_same(r, "the data set", r->state.position, r->state.position_size, err);
+    if (err->set) return -1;
     r->observer = (Observer){see, r};
     if (r->trace) r->ctx.observer = &r->observer;
     r->began = clock_now();
