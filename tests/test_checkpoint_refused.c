@@ -123,7 +123,8 @@ static void rewrite(const char *key, const char *value, const char *name, const 
         count++;
     }
     if (!replaced) t[count++] = *as;
-    assert_int_equal(safetensors_write(scratch("x/state.safetensors"), t, count, metadata, &err), 0);
+    assert_int_equal(safetensors_write(scratch("x/state.safetensors"), t, count, metadata, &err),
+                     0);
     free(t);
     safetensors_close(f);
     shell("cd x && sha256sum adapter.safetensors config.json state.safetensors >SHA256SUMS");
@@ -352,7 +353,8 @@ static void another_run(void **state) {
 }
 
 int main(void) {
-#define PLAIN(test) {#test, test, NULL, clean, NULL}
+#define PLAIN(test)                                                                                \
+    { #test, test, NULL, clean, NULL }
     const struct CMUnitTest tests[] = {
         PLAIN(damaged),
         PLAIN(damaged_sums),
@@ -361,5 +363,6 @@ int main(void) {
         PLAIN(with_and_without_averages),
         PLAIN(another_run),
     };
-    return cmocka_run_group_tests_name("checkpoints that are refused", tests, open_shared, close_shared);
+    return cmocka_run_group_tests_name("checkpoints that are refused", tests, open_shared,
+                                       close_shared);
 }
