@@ -360,6 +360,35 @@ static void cancelled_anywhere(void **state) {
     pack_close(&pack);
 }
 
+/* A picture whose decoding takes more memory than the machine has is refused at once; in tiles it is
+ * decoded in what a tile takes. (Of the smallest pack that is so; micro's U-Net takes more than its VAE.) */
+static void tiles_lift_the_memory_limit(void **state) {
+    (void)state;
+    Error err = {0};
+    Pack pack;
+    pack_open(&pack, &(PackPaths){.model = "weights/tiny"}, PACK_GENERATE, &err);
+    assert_false(err.set);
+    Request r = request_default(&pack);
+    for (r.width = 512; r.width <= 1 << 16 && !err.set; r.width += 512) {
+        r.height = r.width;
+        request_check(&r, &pack, &err);
+    }
+    r.width = r.height;
+    assert_true(err.set);
+    assert_non_null(strstr(err.message, "takes about "));
+    assert_non_null(strstr(err.message, "; --vae-tiling takes less"));
+    err.set = false;
+    r.vae_tiling = true;
+    assert_int_equal(request_check(&r, &pack, &err), 0);
+    /* what the U-Net takes remains */
+    for (; r.width <= 1 << 16 && !err.set; r.width += 512) {
+        r.height = r.width;
+        request_check(&r, &pack, &err);
+    }
+    assert_null(strstr(err.message, "--vae-tiling"));
+    pack_close(&pack);
+}
+
 int main(void) {
     static char cases[][32] = {"baseline_whole",
                                "baseline_skip",
@@ -389,7 +418,7 @@ int main(void) {
                                "image_inpaint",
                                "image_inpaint_part",
                                "image_inpaint_eta"};
-    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 7 };
+    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 8 };
     struct CMUnitTest tests[CASES + OTHERS] = {
         cmocka_unit_test(demo_equals_pytorch),
         cmocka_unit_test(same_bytes_at_any_thread_count),
@@ -397,7 +426,8 @@ int main(void) {
         cmocka_unit_test(cancelled_anywhere),
         cmocka_unit_test(given_latents_do_not_move_the_samplers_noise),
         cmocka_unit_test(guidance_at_any_scale),
-        cmocka_unit_test(no_guidance_at_scale_one)};
+        cmocka_unit_test(no_guidance_at_scale_one),
+        cmocka_unit_test(tiles_lift_the_memory_limit)};
     static char names[CASES][48];
     for (size_t i = 0; i < CASES; i++) {
         snprintf(names[i], sizeof names[i], "picture, %.31s", cases[i]);
