@@ -204,8 +204,9 @@ golden:
 	golden/make.sh goldens
 # The table of every damage to a correct port's outputs, and what verify and compare say of it.
 kit-selftest:
-	@$(MAKE) --no-print-directory -j$(JOBS) all $(BUILD)/test_kit_selftest
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(BUILD)/test_kit_selftest $(BUILD)/test_kit_train
 	@LLMDIFF_TABLE=1 $(BUILD)/test_kit_selftest
+	@LLMDIFF_TABLE=1 $(BUILD)/test_kit_train
 
 kit: both
 	golden/make.sh kit

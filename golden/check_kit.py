@@ -1,8 +1,8 @@
 """Does upstream pass golden/kit, as ./llmdiff verify judges it?
 
-- The ten lines of port_example.py.
+- The lines of port_example.py.
 - Everything that upstream computes through llmdiff_torch.py and hooks.py, free and forced, in float64,
-  float32, bfloat16 and float16: PORTS is what make_kit.py --ports wrote.
+  float32, bfloat16 and float16: PORTS is what make_kit.py --ports wrote. (Training has no half types.)
 - llmdiff itself; its traces have the pack hashes of pack_hash.py; and on micro it does what upstream
   does, by verify_real.py with the LLM block by block.
 
@@ -35,11 +35,11 @@ def verified(what, *options):
     print(f"{what}: {text.strip().splitlines()[-2]}")
 
 
-def ten_lines(directory):
+def example(directory):
     code, text = run(sys.executable, HERE / "port_example.py", KIT, directory)
     assert code == 0, text
     verified("port_example.py", "--port", directory,
-             "--only", "^operators/(silu|quick_gelu|gelu_new|softmax)/")
+             "--only", "^(operators/(silu|quick_gelu|gelu_new|softmax)|train/adamw)/")
 
 
 def hashes(directory):
@@ -71,9 +71,10 @@ def side_by_side(directory):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
-        ten_lines(directory)
+        example(directory)
         hashes(directory)
         side_by_side(directory)
     for ports in sorted(Path(sys.argv[1]).iterdir()):
-        verified(f"upstream in {ports.name}", "--port", ports)
+        drawing = ["--only", "^(operators|modules|algorithm1|unet|picture)"]
+        verified(f"upstream in {ports.name}", "--port", ports, *(drawing if "16" in ports.name else []))
     verified("llmdiff")

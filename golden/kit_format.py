@@ -32,8 +32,8 @@ class Kit:
         self.manifest = {"format": "llmdiff-kit", "version": 1} | about | {"groups": []}
         self.groups = []
 
-    def group(self, name, kind, **fields):
-        group = Group(name, kind, fields)
+    def group(self, name, kind, types=TYPES, **fields):
+        group = Group(name, kind, types, fields)
         self.groups.append(group)
         return group
 
@@ -66,8 +66,9 @@ class Kit:
 
 
 class Group:
-    def __init__(self, name, kind, fields):
+    def __init__(self, name, kind, types, fields):
         self.name, self.kind, self.fields = name, kind, fields
+        self.types = types  # those with a yardstick
         self.inputs, self.expected, self.cases = {}, {}, []
         self.outputs = None  # a walk's
         # What upstream computes: of a walk under ".free" and ".forced", else under ""
@@ -75,7 +76,7 @@ class Group:
         self.zeros = ()  # which truths are nothing but zeros, and should be
 
     def case(self, name, run, **fields):
-        inputs, truth, errors, computed = judged(run)
+        inputs, truth, errors, computed = judged(run, self.types)
         for key, x in inputs.items():
             self.put(f"{name}/{key}", x)
         for dtype, tensors in {torch.float64: truth, **computed}.items():
@@ -137,7 +138,7 @@ class Group:
         return entry | {"inputs_names": list(self.inputs), "outputs": self.outputs}
 
 
-def judged(run):
+def judged(run, types=TYPES):
     """Seed 0's inputs and float64 outputs, of each output {"float32": yardstick, ...}, and what upstream
     computes for seed 0 in each type."""
     errors, computed = {}, {}
@@ -145,7 +146,7 @@ def judged(run):
         inputs, truth = run(seed, torch.float64)
         if seed == 0:
             stored = inputs, truth
-        for dtype in TYPES:
+        for dtype in types:
             _, got = run(seed, dtype)
             computed.setdefault(dtype, got)
             assert got.keys() == truth.keys(), got.keys() ^ truth.keys()

@@ -16,6 +16,7 @@ import transformers
 
 import export_operators
 import kit_modules
+import kit_train
 import kit_walks
 from common import DATA, HERE
 from kit_format import PORT_TYPES, Kit
@@ -89,6 +90,7 @@ def main(directory):
     operators(kit.group("operators", "operators"))
     kit_modules.modules(kit.group("modules", "modules"))
     kit_walks.walks(kit)
+    kit_train.training(kit.group("train", "train", kit_train.TYPES))
     kit.save()
     return kit
 

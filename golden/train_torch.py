@@ -68,7 +68,7 @@ def sample_loss(pack, sample, snr_gamma=None, see=nobody):
 
     # c by Algorithm 1, phi(c), and the U-Net with Eq. 9 in every cross-attention
     context = encode(pack, sample.ids, sample.langevin, see)
-    predicted = evaluate(pack, z_t, t, context)
+    predicted = see("conv_out", evaluate(pack, z_t, t, context))
 
     target = {"epsilon": lambda: eps,
               "v_prediction": lambda: pack.scheduler.get_velocity(z_0[None], eps[None], t)[0],

@@ -12,7 +12,7 @@
 
 /* ---- the tensors of one file ------------------------------------------------------------------------ */
 
-static Outputs tensors_of(const char *file) {
+static inline Outputs tensors_of(const char *file) {
     Error err = {0};
     Outputs all = {0};
     Safetensors *s = safetensors_open(path(file), &err);
@@ -25,35 +25,35 @@ static Outputs tensors_of(const char *file) {
     return all;
 }
 
-static void write_tensors(const char *file, const Outputs *all) {
+static inline void write_tensors(const char *file, const Outputs *all) {
     Error err = {0};
     unlink(path(file)); /* a link to the undamaged one */
     if (safetensors_write(path(file), all->tensor, all->count, NULL, &err))
         fail_msg("%s", err.message);
 }
 
-static StoredTensor *named(Outputs *all, const char *name) {
+static inline StoredTensor *named(Outputs *all, const char *name) {
     for (size_t i = 0; i < all->count; i++)
         if (strcmp(all->tensor[i].name, name) == 0) return &all->tensor[i];
     fail_msg("no tensor %s", name);
     return NULL;
 }
 
-static float bfloat16_of(uint16_t bits) {
+static inline float bfloat16_of(uint16_t bits) {
     const uint32_t wide = (uint32_t)bits << 16;
     float x;
     memcpy(&x, &wide, sizeof x);
     return x;
 }
 
-static double get(const StoredTensor *t, int64_t i) {
+static inline double get(const StoredTensor *t, int64_t i) {
     return t->dtype == DTYPE_F64    ? ((const double *)t->data)[i]
            : t->dtype == DTYPE_F32  ? (double)((const float *)t->data)[i]
            : t->dtype == DTYPE_BF16 ? (double)bfloat16_of(((const uint16_t *)t->data)[i])
                                     : (double)((const int64_t *)t->data)[i];
 }
 
-static void set(StoredTensor *t, int64_t i, double value) {
+static inline void set(StoredTensor *t, int64_t i, double value) {
     void *data = (void *)(uintptr_t)t->data;
     if (t->dtype == DTYPE_F64)
         ((double *)data)[i] = value;
@@ -63,7 +63,7 @@ static void set(StoredTensor *t, int64_t i, double value) {
         ((int64_t *)data)[i] = (int64_t)value;
 }
 
-static double *numbers_of(const StoredTensor *t) {
+static inline double *numbers_of(const StoredTensor *t) {
     const int64_t n = stored_numel(t);
     double *x = malloc((size_t)n * sizeof *x + 1);
     assert_non_null(x);
@@ -71,13 +71,13 @@ static double *numbers_of(const StoredTensor *t) {
     return x;
 }
 
-static void rename_tensor(StoredTensor *t, const char *name) {
+static inline void rename_tensor(StoredTensor *t, const char *name) {
     free((char *)(uintptr_t)t->name);
     t->name = strdup(name);
 }
 
 /* Another type for the same numbers. */
-static void retype(StoredTensor *t, Dtype dtype) {
+static inline void retype(StoredTensor *t, Dtype dtype) {
     const int64_t n = stored_numel(t);
     StoredTensor other = *t;
     other.dtype = dtype;
@@ -89,7 +89,7 @@ static void retype(StoredTensor *t, Dtype dtype) {
     *t = other;
 }
 
-static void drop(Outputs *all, const char *name) {
+static inline void drop(Outputs *all, const char *name) {
     StoredTensor *t = named(all, name);
     free((char *)(uintptr_t)t->name);
     free((void *)(uintptr_t)t->data);
@@ -100,9 +100,9 @@ static void drop(Outputs *all, const char *name) {
 
 typedef double (*NewValue)(const double *x, const int64_t *d, int64_t i);
 
-static double same_as(const double *x, int64_t i) { return x[i]; }
+static inline double same_as(const double *x, int64_t i) { return x[i]; }
 #define VALUE(name, expression)                                                                    \
-    static double name(const double *x, const int64_t *d, int64_t i) {                             \
+    static inline double name(const double *x, const int64_t *d, int64_t i) {                      \
         (void)d;                                                                                   \
         (void)x;                                                                                   \
         (void)i;                                                                                   \
@@ -146,7 +146,7 @@ VALUE(v_noise, x[i] * (1 + 0.02 * sin(12.9898 * (double)(i * i + 1))))
 VALUE(v_less, x[i] - 1)
 VALUE(v_shifted_id, i ? x[i - 1] : 0)
 
-static void change_values(StoredTensor *t, NewValue value) {
+static inline void change_values(StoredTensor *t, NewValue value) {
     const int64_t n = stored_numel(t);
     int64_t dim[4] = {1, 1, 1, 1};
     double *x = numbers_of(t);
@@ -156,7 +156,7 @@ static void change_values(StoredTensor *t, NewValue value) {
 }
 
 /* Rounded to so many bits of the significand, the type staying as it is. */
-static void round_to(StoredTensor *t, int bits) {
+static inline void round_to(StoredTensor *t, int bits) {
     for (int64_t i = 0; i < stored_numel(t); i++) {
         int exponent;
         double m = frexp(get(t, i), &exponent);
@@ -166,7 +166,7 @@ static void round_to(StoredTensor *t, int bits) {
 
 /* ---- a JSON file ------------------------------------------------------------------------------------- */
 
-static cJSON *json_of(const char *file) {
+static inline cJSON *json_of(const char *file) {
     size_t size;
     char *text = contents(file, &size);
     cJSON *json = cJSON_ParseWithLength(text, size);
@@ -175,7 +175,7 @@ static cJSON *json_of(const char *file) {
     return json;
 }
 
-static void put_json(const char *file, cJSON *json) {
+static inline void put_json(const char *file, cJSON *json) {
     char *text = cJSON_Print(json);
     unlink(path(file));
     put_text(file, text);

@@ -733,7 +733,7 @@ static const Wrong wrongs[] = {
      "groups[0].name: expected letters, digits, _ - and . only, found \"../operators\""},
     {"groups/0/name", "\"modules\"", "groups: \"modules\" is there twice"},
     {"groups/0/kind", "\"operator\"",
-     "groups[0].kind: expected operators, modules, algorithm1, unet or picture, found "
+     "groups[0].kind: expected operators, modules, algorithm1, unet, picture or train, found "
      "\"operator\""},
     {"groups/0/inputs", "\"../micro/llm/model.safetensors\"",
      "groups[0].inputs: expected a path below the kit, found \"../micro/llm/model.safetensors\""},
@@ -913,7 +913,8 @@ static void tolerances_are_the_documented_ones(void **state) {
                  {KIT_PICTURE, KIT_FORCED, DTYPE_BF16, 2e-2, 0x1p-5},
                  {KIT_OPERATORS, KIT_FREE, DTYPE_F64, 1e-12, 0},
                  {KIT_MODULES, KIT_FREE, DTYPE_F64, 1e-10, 0},
-                 {KIT_PICTURE, KIT_FORCED, DTYPE_F64, 1e-8, 0}};
+                 {KIT_PICTURE, KIT_FORCED, DTYPE_F64, 1e-8, 0},
+                 {KIT_TRAIN, KIT_FORCED, DTYPE_F64, 1e-9, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         Tolerance t;
         Error err = {0};

@@ -92,8 +92,8 @@ static Report *ask(const Divergence *d) {
     Error err = {0};
     Report *r = calloc(1, sizeof *r);
     assert_non_null(r);
-    const RecomputeQuestion q = {kit,     d->group, d->c,    d->mode, d->output,
-                                 &d->row, d->ref,   d->mine, 1,       NULL};
+    const RecomputeQuestion q = {kit,    d->group, d->c, d->mode, d->output, &d->row,
+                                 d->ref, d->mine,  NULL, 1,       NULL};
     if (hints_by_recomputing(r, &q, &err)) fail_msg("%s", err.message);
     if (getenv("LLMDIFF_SHOW_HINTS"))
         for (size_t i = 0; i < r->hints; i++)

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_SAMPLES = 8 };
+enum { MOST_SAMPLES = 32 };
 
 typedef struct TrainCase {
     Golden *golden;

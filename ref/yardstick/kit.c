@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool kit_is_walk(KitKind kind) { return kind >= KIT_ALGORITHM1; }
+bool kit_is_walk(KitKind kind) { return kind >= KIT_ALGORITHM1 && kind <= KIT_PICTURE; }
 const char *kit_mode_name(KitMode mode) { return mode == KIT_FORCED ? "forced" : "free"; }
 
 char *kit_path(const Kit *kit, const char *relative, Error *err) {
@@ -122,7 +122,10 @@ void kit_close(Kit *kit) {
 
 /* Float64 is upstream computed exactly, but for the order of its additions. */
 static double float64_allowance(KitKind kind) {
-    return kind == KIT_OPERATORS ? 1e-12 : kind == KIT_MODULES ? 1e-10 : 1e-8;
+    return kind == KIT_OPERATORS ? 1e-12
+           : kind == KIT_MODULES ? 1e-10
+           : kind == KIT_TRAIN   ? 1e-9
+                                 : 1e-8;
 }
 
 int kit_tolerance(const KitOutput *output, KitKind kind, KitMode mode, Dtype dtype, double largest,

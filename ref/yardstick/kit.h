@@ -21,9 +21,10 @@
 typedef enum KitKind {
     KIT_OPERATORS,
     KIT_MODULES,
-    KIT_ALGORITHM1, /* from here on walks: one case each, run freely and forced */
+    KIT_ALGORITHM1, /* from here to pictures walks: one case each, run freely and forced */
     KIT_UNET,
     KIT_PICTURE,
+    KIT_TRAIN, /* cases again, like operators and modules */
     KIT_KINDS
 } KitKind;
 
@@ -44,7 +45,7 @@ typedef struct KitOutput {
     Yardstick yardstick[KIT_MODES]; /* the same twice where there are no modes */
 } KitOutput;
 
-/* One operator or module with its inputs; a walk is one case, whose name is "". */
+/* One operator, module or training step with its inputs; a walk is one case, whose name is "". */
 typedef struct KitCase {
     const char *name;
     const char *runs; /* the operator or module: "group_norm", "unet/resnet"; of a walk "" */

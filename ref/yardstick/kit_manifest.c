@@ -15,8 +15,8 @@
 #define OUTPUTS_MAX 65536
 #define NAME_MAX_CHARS 200
 
-static const char *const kind_name[KIT_KINDS] = {"operators", "modules", "algorithm1", "unet",
-                                                 "picture"};
+static const char *const kind_name[KIT_KINDS] = {"operators", "modules", "algorithm1",
+                                                 "unet",      "picture", "train"};
 
 /* Where in the file we are, and what was wrong so far. */
 typedef struct Reader {
@@ -299,7 +299,8 @@ static KitKind read_kind(Reader *r, const cJSON *object) {
         if (strcmp(name, kind_name[k]) == 0) return (KitKind)k;
     if (*name)
         wrong(r, "kind",
-              "expected operators, modules, algorithm1, unet or picture, found \"%.80s\"", name);
+              "expected operators, modules, algorithm1, unet, picture or train, found \"%.80s\"",
+              name);
     return KIT_OPERATORS;
 }
 

@@ -160,9 +160,10 @@ static double *run_once(Work *w, const Try *t) {
 
 /* ---- what comes out ---------------------------------------------------------------------------------- */
 
-static double residual_of(const Work *w, const double *a, const double *b, double limit) {
+double recompute_residual(const RecomputeQuestion *q, const double *a, const double *b,
+                          double limit) {
     double residual = 0;
-    for (int64_t i = 0; i < w->q->row->ref.count; i++) {
+    for (int64_t i = 0; i < q->row->ref.count; i++) {
         double d = fabs(a[i] - b[i]);
         if (!(d <= limit)) return INFINITY;
         residual = fmax(residual, d);
@@ -180,7 +181,7 @@ static void attempt(Work *w, const Mistake *m, int64_t call) {
     if (!affordable(w)) return;
     double *values = run_once(w, &t);
     const double limit = fmax(w->limit, mistake_share(m) * w->error);
-    double residual = values ? residual_of(w, w->q->mine, values, limit) : INFINITY;
+    double residual = values ? recompute_residual(w->q, w->q->mine, values, limit) : INFINITY;
     if (residual <= limit) w->found[w->count++] = (Found){t, w->runs, residual};
     free(values);
 }
@@ -233,32 +234,41 @@ static void place_of(const Work *w, const Try *t, char *text, size_t size) {
                  (long long)same);
 }
 
-/* In front of what the tensors alone said: this names the cause. */
-static void say(Work *w, Report *r, const Found *f, size_t position) {
-    char place[300], what[200], text[700];
-    double scale = 0;
-    for (int64_t i = 0; i < w->q->row->ref.count; i++)
-        scale = fmax(scale, fmax(fabs(w->q->mine[i]), fabs(w->q->ref[i])));
-    place_of(w, &f->what, place, sizeof place);
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(what, sizeof what, f->what.mistake->what, f->what.mistake->value);
-#pragma GCC diagnostic pop
-    int used =
-        snprintf(text, sizeof text, "recomputed: mine is what comes out %s%s, ", what, place);
-    if (f->residual == 0)
-        snprintf(text + used, sizeof text - (size_t)used, "exactly");
-    else
-        snprintf(text + used, sizeof text - (size_t)used, "to %.0e", f->residual / scale);
+void recompute_put(Report *r, const char *text, size_t position, Error *err) {
     char *line = strdup(text);
     if (!line) {
-        fail(w->err, "out of memory for hints");
+        fail(err, "out of memory for hints");
         return;
     }
     if (r->hints == HINTS_MAX) free(r->hint[--r->hints]);
     memmove(&r->hint[position + 1], &r->hint[position], (r->hints - position) * sizeof r->hint[0]);
     r->hint[position] = line;
     r->hints++;
+}
+
+void recompute_say(Report *r, const RecomputeQuestion *q, const char *what, double residual,
+                   size_t position, Error *err) {
+    char text[700];
+    double scale = 0;
+    for (int64_t i = 0; i < q->row->ref.count; i++)
+        scale = fmax(scale, fmax(fabs(q->mine[i]), fabs(q->ref[i])));
+    int used = snprintf(text, sizeof text, "recomputed: mine is what comes out %s, ", what);
+    if (residual == 0)
+        snprintf(text + used, sizeof text - (size_t)used, "exactly");
+    else
+        snprintf(text + used, sizeof text - (size_t)used, "to %.0e", residual / scale);
+    recompute_put(r, text, position, err);
+}
+
+static void say(Work *w, Report *r, const Found *f, size_t position) {
+    char place[300], what[200], text[520];
+    place_of(w, &f->what, place, sizeof place);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(what, sizeof what, f->what.mistake->what, f->what.mistake->value);
+#pragma GCC diagnostic pop
+    snprintf(text, sizeof text, "%s%s", what, place);
+    recompute_say(r, w->q, text, f->residual, position, w->err);
 }
 
 static int closer(const void *a, const void *b) {
@@ -298,6 +308,7 @@ static bool is_a_question(Work *w) {
 }
 
 int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err) {
+    if (q->group->kind == KIT_TRAIN) return hints_by_retraining(r, q, err);
     Work *w = calloc(1, sizeof *w);
     if (!w) return fail(err, "out of memory for hints");
     w->q = q;
@@ -309,7 +320,8 @@ int hints_by_recomputing(Report *r, const RecomputeQuestion *q, Error *err) {
         w->run = err->set ? NULL : kit_run_new(q->kit, q->threads, err);
         double *plain = w->run ? run_once(w, NULL) : NULL;
         /* What we compute without a mistake must be right, or nothing can be learned from it. */
-        if (plain && w->cost <= RUN_MAX && residual_of(w, q->ref, plain, w->limit) <= w->limit) {
+        if (plain && w->cost <= RUN_MAX &&
+            recompute_residual(q, q->ref, plain, w->limit) <= w->limit) {
             search(w);
             conclude(w, r);
         } else if (w->cost > RUN_MAX) {

@@ -248,12 +248,15 @@ int kit_run_case(KitRun *run, const KitGroup *group, const KitCase *c, KitMode m
                       .models = models_of(run, c->pack, err),
                       .text = models_of(run, c->text_encoder, err),
                       .mode = mode,
-                      .out = out};
+                      .out = out,
+                      .mistake = run->mistake};
     if (!err->set) {
         if (group->kind == KIT_OPERATORS)
             run_operator(&in);
         else if (group->kind == KIT_MODULES)
             run_module(&in);
+        else if (group->kind == KIT_TRAIN)
+            run_train(&in);
         else
             run_walk(&in, group->kind);
     }

@@ -10,13 +10,16 @@
  *     run_operators.c   the operators
  *     run_modules.c     the modules, with run_unet.c and run_vae.c
  *     run_walks.c       the walks
+ *     run_train.c       training steps, with run_adamw.c
  *
  * What a file of the kit says is checked before an operator sees it: shapes are the caller's duty there. */
 #ifndef LLMDIFF_KIT_RUN_H
 #define LLMDIFF_KIT_RUN_H
 
 #include "ref/pipeline.h"
+#include "ref/train/parameters.h"
 #include "ref/yardstick/kit.h"
+#include "ref/yardstick/mistakes_train.h"
 
 /* ---- run.c ---------------------------------------------------------------------------------------- */
 
@@ -53,6 +56,7 @@ typedef struct KitRun {
     const StandIn *stand_in;
     bool (*cancelled)(void *self);
     void *cancelled_self;
+    TrainMistake mistake; /* which a training step is run with */
 } KitRun;
 
 KitRun *kit_run_new(const Kit *kit, int threads, Error *err); /* NULL with a message */
@@ -85,11 +89,12 @@ typedef struct Given {
     Models *text;   /* of its text encoder; NULL: Algorithm 1 and the adapter say what to draw */
     KitMode mode;
     Outputs *out;
+    TrainMistake mistake;
 } Given;
 
 /* Checks the shapes of inputs. Each word is "name:LETTERS": a letter is a size, the same one wherever
  * it stands, '*' in front any sizes before it; with '?' after the name the input may be absent. size
- * [26], by letter: 0 is free and found here. "ids" are I64, pixels ("rgb", "image_in", "mask_in") U8, all
+ * [26], by letter: 0 is free and found here. "ids", "train/t" and "train/drop" are I64, pixels ("rgb", "image_in", "mask_in") U8, all
  * others floats. False with a message. */
 bool given_fits(const Given *in, const char *pattern, int64_t *size);
 #define SIZE(letter) size[(letter) - 'A']
@@ -141,5 +146,10 @@ void refuse_case(const Given *in, const char *what, const char *found);
 void run_operator(const Given *in);
 void run_module(const Given *in);
 void run_walk(const Given *in, KitKind kind);
+void run_train(const Given *in);
+
+/* run_adamw.c: clipping and a step of AdamW, with in->mistake; the norm of all gradients before. */
+double kit_clip(const Given *in, Learned *p, int64_t count, double max_norm);
+void kit_adamw(const Given *in, const AdamW *o, int64_t step, const Learned *p);
 
 #endif

@@ -39,11 +39,19 @@ static bool fits(const StoredTensor *t, const char *letters, int64_t *size) {
     return true;
 }
 
+static bool ends_with(const char *name, const char *end) {
+    const size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
 static const char *type_of(const char *name) {
     static const char *const pixels[] = {"rgb", "image_in", "mask_in"};
     for (int i = 0; i < 3; i++)
         if (strcmp(name, pixels[i]) == 0) return "U8";
-    return strcmp(name, "ids") == 0 || strcmp(name, "uncond/ids") == 0 ? "I64" : "floats";
+    static const char *const whole[] = {"ids", "/ids", "/train/t", "/train/drop"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, whole[i]) == 0 || (i && ends_with(name, whole[i]))) return "I64";
+    return "floats";
 }
 
 static bool right_type(const char *name, Dtype dtype) {

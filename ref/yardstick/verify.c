@@ -170,6 +170,7 @@ static int look_for_hints(Verify *v, const Part *p, const Row *row, const double
                                      .row = row,
                                      .ref = ref,
                                      .mine = mine,
+                                     .mine_file = p->mine,
                                      .threads = v->q->threads};
     return hints_by_recomputing(v->report, &again, err);
 }

@@ -6,9 +6,9 @@
  *     hints.c                     what the difference looks like
  *     compare.c, compare_hints.c  two files -> a Report
  *     kit.c, trace_kit.c          the kit's manifest; a trace as a kit
- *     run_operators.c, run_modules.c, run_walks.c   our own outputs for the kit
+ *     run_operators.c, run_modules.c, run_walks.c, run_train.c   our own outputs for the kit
  *     verify.c                    a port's outputs, or ours -> a Report
- *     recompute.c                 a stage done again with a known mistake
+ *     recompute.c, recompute_train.c   a stage done again with a known mistake
  *     report_others.c             what diverges by itself, beside the first divergence
  *     report_text.c, report_json.c, report_html.c, report_svg.c   a Report for people and programs
  *
