@@ -120,7 +120,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
 # Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
 # ours in between.
 FAULTY = $(BUILD)/test_faults $(BUILD)/test_tape_faults $(BUILD)/test_train_faults \
-         $(BUILD)/test_checkpoint_faults
+         $(BUILD)/test_checkpoint_faults $(BUILD)/test_train_run_faults
 $(FAULTY): $(BUILD)/tests/faults.o
 ifeq ($(SAN),1)
 $(FAULTY): private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc \
@@ -129,6 +129,7 @@ endif
 # System calls that fail, or that the process doesn't survive.
 $(BUILD)/test_checkpoint_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,open mkdir fsync \
     rename unlink rmdir)
+$(BUILD)/test_train_run_faults: private override LDFLAGS += -Wl,--wrap=fsync
 .SECONDARY:
 
 # With MPI=1 test_mpi is told so, and a program that it starts under mpirun is there.

@@ -1,19 +1,13 @@
 /* The options that decide a run's bytes, as a checkpoint keeps them: see TrainState.options. */
 #include "ref/train/run.h"
 
-static cJSON *text_of(const cJSON *json) {
-    char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-    cJSON *string = text ? cJSON_CreateString(text) : NULL;
-    cJSON_free(text);
-    return string;
-}
-
 static bool add_fixed(cJSON *to, const llmdiff_train_options *o, const Settings *settings) {
     cJSON *json = settings_to_json(settings);
-    cJSON *set = text_of(json);
+    char *set = json ? cJSON_PrintUnformatted(json) : NULL;
+    const bool good = set && cJSON_AddStringToObject(to, "set", set);
     cJSON_Delete(json);
-    if (!set || !cJSON_AddItemToObject(to, "set", set)) return false;
-    return cJSON_AddNumberToObject(to, "seed", (double)o->seed) &&
+    cJSON_free(set);
+    return good && cJSON_AddNumberToObject(to, "seed", (double)o->seed) &&
            cJSON_AddNumberToObject(to, "resolution", (double)o->resolution) &&
            cJSON_AddStringToObject(to, "train-only", o->train_only ? o->train_only : "") &&
            cJSON_AddStringToObject(to, "ema-decay", o->ema_decay > 0 ? "on" : "off");
