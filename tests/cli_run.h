@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define MICRO "golden/micro"
-#define MAX_ARGS 40
+#define MAX_ARGS 60
 
 typedef struct Result {
     int code; /* exit code; 128 + n if signal n ended it */

@@ -1,19 +1,7 @@
 /* One command by several processes: mpirun -np N llmdiff generate. By make test-mpi, or make MPI=1 test. */
-#undef LLMDIFF_PROGRAM
-#define LLMDIFF_PROGRAM "mpirun --quiet --oversubscribe --bind-to none"
-#include "cli_run.h"
+#include "mpi_run.h"
 
-#include <ctype.h>
 #include <sys/stat.h>
-
-#define MPI_PROGRAM LLMDIFF_MPI_PROGRAM
-
-static int begin(void **state) {
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    return fresh_directory(state);
-}
 
 /* Three prompts, two pictures of each, by `np` ranks. */
 #define SHARED(np, ...)                                                                            \
@@ -136,43 +124,6 @@ static void another_precision_is_refused(void **state) {
 
 /* ---- signals ------------------------------------------------------------------------------------------- */
 
-/* Its state ('R', 'S', 'Z', ...) and its parent; 0: there is no such process. */
-static char state_of(const char *pid, int *parent) {
-    char name[300], text[512] = "", state = 0;
-    snprintf(name, sizeof name, "/proc/%s/stat", pid);
-    FILE *f = fopen(name, "r");
-    if (!f) return 0;
-    if (!fgets(text, sizeof text, f)) text[0] = '\0';
-    fclose(f);
-    const char *end = strrchr(text, ')'); /* "12 (name) S 1 ..." */
-    return end && sscanf(end, ") %c %d", &state, parent) == 2 ? state : 0;
-}
-
-/* Over, or a zombie of whom nobody asks how it ended; that may take a moment. */
-static bool gone(pid_t pid) {
-    char text[32], state = 'R';
-    int parent;
-    snprintf(text, sizeof text, "%ld", (long)pid);
-    for (int looks = 0; looks < 1000 && state && state != 'Z'; looks++) {
-        state = state_of(text, &parent);
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    }
-    return !state || state == 'Z';
-}
-
-/* Processes that `parent` has started, up to `most`. */
-static int children(pid_t parent, pid_t *child, int most) {
-    int count = 0;
-    DIR *d = opendir("/proc");
-    for (struct dirent *e; d && (e = readdir(d)) && count < most;) {
-        int ppid = 0;
-        if (isdigit((unsigned char)e->d_name[0]) && state_of(e->d_name, &ppid) && ppid == parent)
-            child[count++] = (pid_t)strtol(e->d_name, NULL, 10);
-    }
-    if (d) closedir(d);
-    return count;
-}
-
 /* Sends the signal to mpirun, or to one of two ranks, when both are at work. */
 static Result signalled(int number, bool to_a_rank) {
     put_text("@/p.txt", PROMPTS);
@@ -186,15 +137,10 @@ static Result signalled(int number, bool to_a_rank) {
         assert_true(++looks < PATIENCE);
     assert_int_equal(children(run, rank, 2), 2);
     kill(to_a_rank ? rank[1] : run, number);
-    for (looks = 0; !ended(run, &status); looks++) {
-        if (looks < PATIENCE) continue;
-        kill(run, SIGKILL);
-        finish(run);
-        fail_msg("signal %d did not end it", number);
-    }
+    Result r = must_end(run);
     for (int i = 0; i < 2; i++) assert_true(gone(rank[i]));
     assert_int_equal(access(path("@/x.png"), F_OK), -1);
-    return result_of(status);
+    return r;
 }
 
 static void cancelling(void **state) {
@@ -222,8 +168,6 @@ static void a_rank_that_is_killed(void **state) {
     assert_int_not_equal(signalled(SIGKILL, true).code, 0);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, begin, remove_directory)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(sums_are_those_of_the_order_of_ranks),
@@ -238,11 +182,6 @@ int main(void) {
         T(cancelling_one_rank),
         T(a_rank_that_is_killed),
     };
-    if (!getenv("LLMDIFF_MPI")) {
-        printf("skipped: processes under mpirun: make test-mpi runs them\n"
-               "[  SKIPPED ] %zu test(s).\n",
-               sizeof tests / sizeof *tests);
-        return 0;
-    }
+    if (skipped_without_mpi(sizeof tests / sizeof *tests)) return 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
