@@ -33,6 +33,22 @@ static void prints_what_it_made(void **state) {
     assert_holds(r.out, "@/out: 3 steps, ");
 }
 
+static void readme_has_the_help(void **state) {
+    (void)state;
+    Error err = {0};
+    size_t size;
+    Result r = RUN("help", "train");
+    char block[2 * sizeof r.out] = "", *readme = file_read("README.md", &size, &err);
+    assert_non_null(readme);
+    size_t used = 0;
+    for (const char *p = r.out, *end; *p && (end = strchr(p, '\n')); p = end + 1)
+        used += (size_t)snprintf(block + used, sizeof block - used, "%s%.*s\n",
+                                 end > p ? "    " : "", (int)(end - p), p);
+    assert_true(used > 1000);
+    if (!strstr(readme, block)) fail_msg("README.md has another \"llmdiff help train\"");
+    free(readme);
+}
+
 static void what_is_asked_for(void **state) {
     (void)state;
     refused(TRAIN("--quiet"), 2, "no data set: give a directory with --train-data-dir");
@@ -308,17 +324,12 @@ static void misuse_is_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        IN_A_DIRECTORY(prints_what_it_made),
-        IN_A_DIRECTORY(what_is_asked_for),
-        IN_A_DIRECTORY(packs_that_do_not_do),
-        IN_A_DIRECTORY(data_sets_that_are_none),
-        IN_A_DIRECTORY(samples_that_are_broken),
-        IN_A_DIRECTORY(numbers_that_are_none),
-        IN_A_DIRECTORY(outputs_that_are_taken),
-        IN_A_DIRECTORY(runs_that_do_not_go_on),
-        IN_A_DIRECTORY(ctrl_c_saves),
-        IN_A_DIRECTORY(one_run_at_a_time),
-        IN_A_DIRECTORY(misuse_is_told),
+        IN_A_DIRECTORY(prints_what_it_made),     IN_A_DIRECTORY(readme_has_the_help),
+        IN_A_DIRECTORY(what_is_asked_for),       IN_A_DIRECTORY(packs_that_do_not_do),
+        IN_A_DIRECTORY(data_sets_that_are_none), IN_A_DIRECTORY(samples_that_are_broken),
+        IN_A_DIRECTORY(numbers_that_are_none),   IN_A_DIRECTORY(outputs_that_are_taken),
+        IN_A_DIRECTORY(runs_that_do_not_go_on),  IN_A_DIRECTORY(ctrl_c_saves),
+        IN_A_DIRECTORY(one_run_at_a_time),       IN_A_DIRECTORY(misuse_is_told),
     };
     return cmocka_run_group_tests_name("training on bad input", tests, NULL, NULL);
 }

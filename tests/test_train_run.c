@@ -3,6 +3,7 @@
 #include "train_run.h"
 
 #include "ref/train/cache.h"
+#include "weights/sha256.h"
 
 /* ---- what a run leaves --------------------------------------------------------------------------------- */
 
@@ -130,32 +131,71 @@ static void damage_entries(const char *dir) {
     assert_int_equal(system(command), 0);
 }
 
-/* Cold, warm, damaged, too small. */
+/* All numbers of every entry become 0, with the checksum of that. */
+static void poison_entries(const char *dir) {
+    char command[256], name[512];
+    Error err = {0};
+    snprintf(command, sizeof command, "find '%s' -name '*.safetensors'", path(dir));
+    FILE *p = popen(command, "r");
+    assert_non_null(p);
+    while (fscanf(p, "%511s", name) == 1) {
+        StoredTensor t[4];
+        char hex[SHA256_HEX], names[4][32];
+        Safetensors *f = safetensors_open(name, &err);
+        assert_non_null(f);
+        const size_t n = safetensors_count(f);
+        size_t bytes = 0;
+        assert_true(n <= 4);
+        for (size_t i = 0; i < n; i++) bytes += safetensors_at(f, i)->bytes;
+        char *zero = calloc(1, bytes);
+        for (size_t i = 0; i < n; i++) {
+            t[i] = *safetensors_at(f, i);
+            snprintf(names[i], sizeof names[i], "%s", t[i].name);
+            t[i].name = names[i];
+            t[i].data = zero;
+        }
+        safetensors_close(f);
+        sha256_bytes(zero, bytes, hex);
+        assert_int_equal(
+            safetensors_write(name, t, n, (const char *const[]){"sha256", hex, NULL}, &err), 0);
+        free(zero);
+    }
+    pclose(p);
+}
+
+static llmdiff_train_options cached(const char *out, const char *dir) {
+    llmdiff_train_options o = training(out);
+    o.random_flip = 1;
+    o.max_train_steps = 8;
+    o.cache_dir = dir;
+    o.cache_limit = dir ? 1 : 0;
+    return o;
+}
+
+/* Cold, warm, damaged, too small; and it is read indeed. */
 static void cache_changes_nothing(void **state) {
     (void)state;
     char dir[128];
     snprintf(dir, sizeof dir, "%s", path("@/cache"));
-    llmdiff_train_options o = training("@/none");
-    o.center_crop = 1;
-    o.max_train_steps = 8;
+    llmdiff_train_options o = cached("@/none", NULL);
     train_well(&o);
     static const char *const out[] = {"@/cold", "@/warm", "@/damaged"};
+    int64_t there = 0;
     for (int i = 0; i < 3; i++) {
         if (i == 2) damage_entries("@/cache");
-        llmdiff_train_options with = training(out[i]);
-        with.center_crop = 1;
-        with.max_train_steps = 8;
-        with.cache_dir = dir;
-        with.cache_limit = 1;
-        train_well(&with);
+        o = cached(out[i], dir);
+        train_well(&o);
         assert_same_result("@/none", out[i], 8);
-        /* 7 pictures whose crop is the same each time, and their captions, one of them empty by chance */
-        const int64_t there = entries("@/cache");
-        if (there < 7 || there > 15) fail_msg("%d entries", (int)there);
+        if (i) assert_int_equal(entries("@/cache"), there);
+        there = entries("@/cache");
     }
-    o = training("@/small");
-    o.center_crop = 1;
-    o.max_train_steps = 8;
+    /* 7 pictures, some of which have one square in them; their captions, some left out */
+    if (there < 14 || there > 24) fail_msg("%d entries", (int)there);
+    poison_entries("@/cache");
+    o = cached("@/poisoned", dir);
+    train_well(&o);
+    assert_false(same_file("@/none/adapter.safetensors", "@/poisoned/adapter.safetensors"));
+    o = cached("@/small", NULL);
     o.cache_limit = 25e-6; /* 25 kB */
     train_well(&o);
     assert_same_result("@/none", "@/small", 8);
@@ -167,8 +207,8 @@ static void cache_changes_nothing(void **state) {
     assert_true(entries("@/small/cache") >= 1);
 }
 
-/* What a warm cache holds is used: other numbers in it, with their checksum, are another run. */
-static void cache_is_read(void **state) {
+/* Other bytes, another part, another way, another model: another key. Another shape: not this one. */
+static void keys_differ(void **state) {
     (void)state;
     Context ctx = {.threads = 1};
     Error err = {0};
@@ -469,12 +509,26 @@ static void first_step_is_traced(void **state) {
     read_log("@/out/train.jsonl", &l);
     Safetensors *t = safetensors_open(file, &err);
     assert_non_null(t);
-    static const char *const names[] = {
-        "0/ids",       "1/ids",      "0/train/latent_mean", "1/train/latent_logvar",
-        "0/train/t",   "0/train/z0", "1/train/noise",       "0/train/posterior_noise",
-        "1/train/z_t", "0/alg1/c.0", "1/adapter/phi_c",     "1/conv_out",
-        "grad/g",      "grad/eta",   "grad/phi.weight",     "adamw/phi.bias/m",
-        "adamw/g/v"};
+    static const char *const names[] = {"0/ids",
+                                        "1/ids",
+                                        "0/train/latent_mean",
+                                        "1/train/latent_logvar",
+                                        "0/train/delta",
+                                        "1/alg1/eps.3",
+                                        "0/llm/x.3",
+                                        "0/train/t",
+                                        "0/train/z0",
+                                        "1/train/noise",
+                                        "0/train/posterior_noise",
+                                        "1/train/z_t",
+                                        "0/alg1/c.0",
+                                        "1/adapter/phi_c",
+                                        "1/conv_out",
+                                        "grad/g",
+                                        "grad/eta",
+                                        "grad/phi.weight",
+                                        "adamw/phi.bias/m",
+                                        "adamw/g/v"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!safetensors_find(t, names[i])) fail_msg("no %s", names[i]);
     double loss;
@@ -500,6 +554,37 @@ static void first_step_is_traced(void **state) {
     safetensors_close(t);
 }
 
+/* train/noise is N(0, I) plus the offset's factor times one number for each channel. */
+static void noise_offset_is_by_channel(void **state) {
+    (void)state;
+    char file[2][128];
+    double noise[2][256], n[4], z[2][256];
+    Error err = {0};
+    for (int i = 0; i < 2; i++) {
+        llmdiff_train_options o = training(i ? "@/offset" : "@/plain");
+        snprintf(file[i], sizeof file[i], "%s",
+                 path(i ? "@/offset.safetensors" : "@/p.safetensors"));
+        o.trace_file = file[i];
+        o.noise_offset = i * 0.25;
+        train_well(&o);
+        Safetensors *t = safetensors_open(file[i], &err);
+        assert_non_null(t);
+        stored_to_double(safetensors_find(t, "1/train/noise"), noise[i], &err);
+        stored_to_double(safetensors_find(t, "1/train/z_t"), z[i], &err);
+        const StoredTensor *offset = safetensors_find(t, "1/train/noise_offset");
+        assert_int_equal(offset != NULL, i);
+        if (i) stored_to_double(offset, n, &err);
+        assert_false(err.set);
+        safetensors_close(t);
+    }
+    for (int k = 0; k < 256; k++) {
+        const double added = noise[1][k] - noise[0][k];
+        if (!(fabs(added - 0.25 * n[k / 64]) < 1e-6)) fail_msg("element %d: %g", k, added);
+        assert_true(z[0][k] != z[1][k]);
+    }
+    assert_true(n[0] != n[1] && n[1] != n[2] && n[2] != n[3]);
+}
+
 #define IN_A_DIRECTORY(test)                                                                       \
     cmocka_unit_test_setup_teardown(test, fresh_directory, remove_directory)
 
@@ -511,7 +596,7 @@ int main(void) {
         IN_A_DIRECTORY(log_is_whole),
         IN_A_DIRECTORY(threads_change_nothing),
         IN_A_DIRECTORY(cache_changes_nothing),
-        IN_A_DIRECTORY(cache_is_read),
+        IN_A_DIRECTORY(keys_differ),
         IN_A_DIRECTORY(accumulation_is_a_batch),
         IN_A_DIRECTORY(options_reach_the_step),
         IN_A_DIRECTORY(only_what_is_asked_for),
@@ -524,6 +609,7 @@ int main(void) {
         IN_A_DIRECTORY(begins_with_an_adapter),
         IN_A_DIRECTORY(validation_is_generate),
         IN_A_DIRECTORY(first_step_is_traced),
+        IN_A_DIRECTORY(noise_offset_is_by_channel),
     };
     return cmocka_run_group_tests_name("training runs", tests, NULL, NULL);
 }

@@ -43,8 +43,11 @@ Tensor encoding_sum(Context *ctx, const FrozenPrompt *prompt, Alg1Scalars scalar
     Tensor *eps = arena_alloc(&ctx->arena, (size_t)T * sizeof *eps);
     if (!eps) fail(&ctx->error, "out of memory for the noise of %lld blocks", (long long)T);
     Tensor c = alg1_initial(ctx, choice, prompt->x_T, noise, group, T);
-    for (int64_t l = 0; l < T && !ctx->error.set; l++)
+    if (choice->init == INIT_NORMAL) observe(ctx, c, "%salg1/c.%lld", group, (long long)T);
+    for (int64_t l = 0; l < T && !ctx->error.set; l++) {
         eps[l] = choice->noise ? alg1_draw(ctx, noise, group, "eps", T - l, c) : (Tensor){0};
+        if (choice->noise) observe(ctx, eps[l], "%salg1/eps.%lld", group, (long long)(T - l));
+    }
     if (ctx->error.set) return (Tensor){0};
 
     ArenaMark mark = scope_begin(ctx);

@@ -126,6 +126,8 @@ static void read_caption(Context *ctx, const Feed *f, const Sample *s, Fed *fed)
     snprintf(name, sizeof name, "%sids", fed->group);
     if (f->show_ids && ctx->observer) f->show_ids(f->self, name, ids.id, (int64_t)ids.count);
     fed->prompt = prompt_of(ctx, f, ids.id, (int64_t)ids.count);
+    observe(ctx, fed->prompt.x_T, "%sllm/x.%lld", fed->group, (long long)f->pack->llm->T);
+    observe(ctx, fed->prompt.delta, "%strain/delta", fed->group);
     token_ids_free(&ids);
 }
 

@@ -37,20 +37,19 @@ double training_weight(const Training *t, int64_t timestep) {
                                       : fmin(1, t->snr_gamma / snr);
 }
 
-/* N(0, I) like z [1, h, w, C], drawn as torch.randn(C, h, w). Shown by the name that it has in a file. */
+/* N(0, I) like z [1, h, w, C], drawn as torch.randn(C, h, w). */
 static Tensor draw_like(Context *ctx, TrainSample *s, const char *what, Tensor z) {
     char name[64];
     if (ctx->error.set) return (Tensor){0};
     snprintf(name, sizeof name, "%strain/%s", s->group, what);
     Tensor x = noise_draw(ctx, &s->noise, name, 3, (int64_t[]){z.dim[3], z.dim[1], z.dim[2]});
-    observe(ctx, x, "%s", name);
     return tensor_view(channels_last(ctx, x), 4, z.dim);
 }
 
 /* eps [1, h, w, C] += s n_c */
 static void add_offset(Context *ctx, TrainSample *s, Tensor eps) {
     char name[64];
-    if (ctx->error.set || s->noise_offset == 0) return;
+    if (ctx->error.set || s->noise_offset == 0 || s->noise.file) return;
     snprintf(name, sizeof name, "%strain/noise_offset", s->group);
     ArenaMark mark = scope_begin(ctx);
     const int64_t C = eps.dim[3];
@@ -68,12 +67,14 @@ static Tensor sample_loss(Context *ctx, const Training *t, TrainSample *s) {
     observe_scalar(ctx, (double)s->t, name);
 
     /* z_0 from the posterior, z_t with noise on it */
-    Tensor z_0 = vae_sample(ctx, t->vae, s->posterior,
-                            draw_like(ctx, s, "posterior_noise", s->posterior.mean));
+    Tensor posterior_noise = draw_like(ctx, s, "posterior_noise", s->posterior.mean);
+    observe_each(ctx, posterior_noise, "train/posterior_noise");
+    Tensor z_0 = vae_sample(ctx, t->vae, s->posterior, posterior_noise);
     observe_each(ctx, z_0, "train/z0");
     const double signal = sqrt(t->abar[s->t]), noise = sqrt(1 - t->abar[s->t]);
     Tensor eps = draw_like(ctx, s, "noise", z_0);
     add_offset(ctx, s, eps);
+    observe_each(ctx, eps, "train/noise");
     Tensor z_t = axpby(ctx, signal, z_0, noise, eps);
     observe_each(ctx, z_t, "train/z_t");
 

@@ -35,7 +35,8 @@ void training_close(Training *t);
  * after `group`: train/posterior_noise and train/noise [C, h, w], then Algorithm 1's.
  *
  * With a noise offset s (diffusers' --noise_offset) eps = noise + s n_c, one n of each channel, drawn
- * from `offset` by the name train/noise_offset [C, 1, 1]. */
+ * from `offset` and shown as train/noise_offset [C, 1, 1]. What is shown as train/noise is eps; where
+ * `noise` is a file, it holds eps. */
 typedef struct TrainSample {
     const FrozenPrompt *prompt;
     VaePosterior posterior; /* [1, h, w, C] */
