@@ -112,7 +112,8 @@ static int run_command(const Command *command, int argc, char **argv, llmdiff_er
     if (command->bit & (GENERATE | TRAIN) && team_open(&team, err))
         return team_close(&team, err->status ? EXIT_FAILED : EXIT_OK, err, print_error);
     int code = EXIT_USAGE;
-    if (options_parse(command, argc, argv, &o, err) == 0) {
+    options_parse(command, argc, argv, &o, err);
+    if (team_agree(&team, err) == 0) {
         o.team = &team;
         if (!o.help) {
             code = command->run(&o, err);

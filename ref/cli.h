@@ -169,7 +169,8 @@ typedef struct CliPrompts {
     int64_t count;
 } CliPrompts;
 
-/* generate's: of each line of --prompt-file one; rank 0 reads it for all. 0 or -1; to be freed then, too. */
+/* generate's: of each line of --prompt-file one; rank 0's for all, who call it even with an error. 0 or -1;
+ * to be freed then, too. */
 int cli_prompts(const Options *o, CliPrompts *prompts, llmdiff_error *err);
 void cli_prompts_free(CliPrompts *prompts);
 

@@ -261,14 +261,28 @@ static int draw_all(Job *job, llmdiff_error *err) {
 
 /* ---- the command --------------------------------------------------------------------------------- */
 
-/* Everything before the first picture. An exit code. */
+/* What all processes have in common: each comes to the same calls, with an error or without. An exit code. */
+static int take_input(Job *job, llmdiff_error *err) {
+    const Options *o = job->o;
+    check_names(o, err);
+    cli_prompts(o, &job->prompts, err);
+    const int code = err->status ? EXIT_USAGE : EXIT_FAILED;
+    if (cli_seed(o, &job->seed, err)) return code;
+    const int64_t count = job->prompts.count * o->batch_count;
+    int64_t first = count;
+    team_share(o->team, &first, sizeof first);
+    if (count != first)
+        return cli_fail(err, "expected %lld pictures, as rank 0, found %lld", (long long)first,
+                        (long long)count),
+               EXIT_USAGE;
+    job->pictures = (CliPictures){o->team->rank, o->team->ranks, count};
+    return EXIT_OK;
+}
+
+/* Everything else before the first picture. An exit code. */
 static int prepare(Job *job, llmdiff_error *err) {
     const Options *o = job->o;
     llmdiff_options options;
-    if (check_names(o, err) || cli_prompts(o, &job->prompts, err)) return EXIT_USAGE;
-    if (cli_seed(o, &job->seed, err)) return EXIT_FAILED;
-    job->pictures =
-        (CliPictures){o->team->rank, o->team->ranks, job->prompts.count * o->batch_count};
     job->progress = progress_new(o, job->pictures.count);
     job->line = calloc((size_t)job->pictures.count, sizeof *job->line);
     if (!job->line) return cli_fail(err, "out of memory"), EXIT_FAILED;
@@ -287,7 +301,8 @@ static int prepare(Job *job, llmdiff_error *err) {
 }
 
 static int run(Job *job, llmdiff_error *err) {
-    int code = prepare(job, err);
+    int code = take_input(job, err);
+    if (!code) code = prepare(job, err);
     if (team_agree(job->o->team, err)) return code ? code : EXIT_FAILED;
     code = draw_all(job, err);
     if (job->o->verbose && job->o->team->rank == 0) print_peak_memory(job);

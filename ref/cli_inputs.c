@@ -19,7 +19,7 @@ static int random_seed(uint64_t *seed, llmdiff_error *err) {
 
 int cli_seed(const Options *o, uint64_t *seed, llmdiff_error *err) {
     *seed = (uint64_t)o->seed;
-    if (o->seed < 0 && o->team->rank == 0) random_seed(seed, err);
+    if (o->seed < 0 && o->team->rank == 0 && !err->status) random_seed(seed, err);
     if (team_agree(o->team, err)) return -1;
     team_share(o->team, seed, sizeof *seed);
     return 0;

@@ -99,10 +99,15 @@ static int split(CliPrompts *out, size_t n, llmdiff_error *err) {
     return 0;
 }
 
-/* Rank 0 reads: only it has the standard input, and perhaps the file. */
-static int share_file(const Options *o, CliPrompts *out, size_t *size, llmdiff_error *err) {
+/* Rank 0's text for all: only it has the standard input, and perhaps the file. */
+static int share_text(const Options *o, CliPrompts *out, size_t *size, llmdiff_error *err) {
     Team *team = o->team;
-    if (team->rank == 0) out->text = read_file(o->prompt_file, PROMPT_FILE_MAX, size, err);
+    if (team->rank == 0 && !err->status) {
+        out->text =
+            o->prompt ? strdup(o->prompt) : read_file(o->prompt_file, PROMPT_FILE_MAX, size, err);
+        if (!out->text) cli_fail(err, "out of memory");
+        if (out->text && o->prompt) *size = strlen(out->text);
+    }
     if (team_agree(team, err)) return -1;
     team_share(team, size, sizeof *size);
     if (team->rank > 0) out->text = malloc(*size + 1);
@@ -112,23 +117,25 @@ static int share_file(const Options *o, CliPrompts *out, size_t *size, llmdiff_e
     return 0;
 }
 
+static int take_whole(CliPrompts *out, llmdiff_error *err) {
+    out->prompt = malloc(sizeof *out->prompt);
+    out->line = calloc(1, sizeof *out->line);
+    if (!out->prompt || !out->line) return cli_fail(err, "out of memory");
+    out->prompt[0] = out->text;
+    out->count = 1;
+    return 0;
+}
+
 int cli_prompts(const Options *o, CliPrompts *prompts, llmdiff_error *err) {
     size_t size = 0;
     *prompts = (CliPrompts){0};
-    if (check_prompt_given(o, err)) return -1;
-    if (o->prompt_file) {
-        if (share_file(o, prompts, &size, err) || split(prompts, size, err)) return -1;
-        if (prompts->count) return 0;
-        return cli_fail(err, "--prompt-file %s: expected a prompt in each line, found none",
-                        o->prompt_file);
-    }
-    prompts->text = strdup(o->prompt);
-    prompts->prompt = malloc(sizeof *prompts->prompt);
-    prompts->line = calloc(1, sizeof *prompts->line);
-    if (!prompts->text || !prompts->prompt || !prompts->line) return cli_fail(err, "out of memory");
-    prompts->prompt[0] = prompts->text;
-    prompts->count = 1;
-    return 0;
+    if (!err->status) check_prompt_given(o, err);
+    if (share_text(o, prompts, &size, err)) return -1;
+    if (o->prompt) return take_whole(prompts, err);
+    if (split(prompts, size, err)) return -1;
+    if (prompts->count) return 0;
+    return cli_fail(err, "--prompt-file %s: expected a prompt in each line, found none",
+                    o->prompt_file);
 }
 
 void cli_prompts_free(CliPrompts *prompts) {

@@ -196,20 +196,33 @@ static int draw(void *self, const Adapter *adapter, const char *from, const char
 
 /* ---- the call ------------------------------------------------------------------------------------------- */
 
+/* Who is refused here says so to the others, who would wait for it. */
+static bool another_failed(const llmdiff_train_options *options, Error *err) {
+    const llmdiff_team *team = options && options->size >= TRAIN_LEAST ? options->team : NULL;
+    int status = err->set;
+    if (!team || !team->worst || team->worst(team->self, &status)) return false;
+    if (!status || err->set) return false;
+    fail(err, "another process failed");
+    return true;
+}
+
 llmdiff_status llmdiff_train(const llmdiff_pack *pack, const llmdiff_train_options *options,
                              llmdiff_error *error) {
     Error err = {0};
     llmdiff_train_options o;
     Drawing drawing = {.pack = pack, .options = &o};
     TrainJob job = {.options = &o, .draw = draw, .draw_self = &drawing};
-    if (!opened_for(pack, LLMDIFF_USE_TRAIN, &err) ||
-        !take_train_options(&o, options, &pack->pack, &err) ||
-        !take_settings(&job.settings, (const char *const *)pack->set, pack->sets, &err))
-        return misuse(error, &err);
+    const bool well =
+        opened_for(pack, LLMDIFF_USE_TRAIN, &err) &&
+        take_train_options(&o, options, &pack->pack, &err) &&
+        take_settings(&job.settings, (const char *const *)pack->set, pack->sets, &err);
+    if (well) check_pack(&pack->pack, &err);
+    if (another_failed(options, &err)) return cancelled(error, &err);
+    if (!well) return misuse(error, &err);
+    if (err.set) return finished(error, &err);
     job.pack = &pack->pack;
     job.set = (const char *const *)pack->set;
     job.sets = pack->sets;
-    if (check_pack(&pack->pack, &err)) return finished(error, &err);
     const TrainOutcome outcome = train(&job, &err);
     return outcome == TRAIN_CANCELLED ? cancelled(error, &err) : finished(error, &err);
 }

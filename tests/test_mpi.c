@@ -96,6 +96,23 @@ static void what_is_wrong_with_one_is_told_by_it(void **state) {
     assert_directory("p.txt ");
 }
 
+/* On one command line for all; mpirun allows for one each. */
+static void what_differs_is_refused(void **state) {
+    (void)state;
+    put_text("@/p.txt", PROMPTS);
+#define ONE_OF_TWO "-np", "1", MPI_PROGRAM, "generate", "-m", MICRO, "-o", "@/x.png", "--quiet"
+    Result r = RUN(ONE_OF_TWO, "--prompt-file", "@/p.txt", ":", ONE_OF_TWO, "-p", "a");
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": expected 3 pictures, as rank 0, found 1\n");
+    r = RUN(ONE_OF_TWO, "-p", "a", "-b", "2", ":", ONE_OF_TWO, "-b", "2");
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": no prompt: ");
+    r = RUN(ONE_OF_TWO, "-p", "a", ":", ONE_OF_TWO, "-p", "a", "-o", "x");
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": --output: expected a name that ends in .png");
+    assert_directory("p.txt ");
+}
+
 /* A directory stands where rank 1 would put its preview of step 3; rank 0 would draw for minutes. */
 static void who_fails_on_the_way_stops_the_others(void **state) {
     (void)state;
@@ -175,6 +192,7 @@ int main(void) {
         T(standard_input_and_a_random_seed_are_shared),
         T(what_is_wrong_everywhere_is_told_once),
         T(what_is_wrong_with_one_is_told_by_it),
+        T(what_differs_is_refused),
         T(who_fails_on_the_way_stops_the_others),
         T(another_precision_is_refused),
         T(cancelling),

@@ -239,6 +239,13 @@ static void what_is_wrong_with_one_is_told_by_it(void **state) {
     assert_holds(r.err, ": @/nowhere: ");
     assert_error(RUN(FIRST("@/a"), SECOND, "--output-dir", "@/a", "--train-data-dir", SHARDS), 1,
                  "the data set: expected the same on all processes");
+    r = RUN(FIRST("@/a"), SECOND, "--output-dir", "@/a", "--train-data-dir", PICTURES,
+            "--resolution", "15");
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": --resolution: expected a positive multiple of 2");
+    r = RUN(FIRST("@/a"), SECOND, "--output-dir", "@/a", "--seeed", "1");
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": train: unknown flag --seeed");
     assert_error(RUN(FIRST("@/b"), SECOND, "--output-dir", "@/b", "--train-data-dir", PICTURES,
                      "--learning-rate", "1"),
                  1, "the options: expected the same on all processes");
