@@ -15,6 +15,7 @@ import torch
 import transformers
 
 import export_operators
+import kit_gradients
 import kit_modules
 import kit_train
 import kit_walks
@@ -90,6 +91,7 @@ def main(directory):
     operators(kit.group("operators", "operators"))
     kit_modules.modules(kit.group("modules", "modules"))
     kit_walks.walks(kit)
+    kit_gradients.gradients(kit.group("gradients", "operators", kit_gradients.TYPES))
     kit_train.training(kit.group("train", "train", kit_train.TYPES))
     kit.save()
     return kit

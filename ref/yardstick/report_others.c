@@ -21,6 +21,7 @@ static bool own_fault(const Row *row) {
     /* ten steps inherit what gradients and AdamW alone show */
     if (strcmp(row->group, "train") == 0) return strncmp(row->name, "steps/", 6) != 0;
     return strcmp(row->group, "operators") == 0 || strcmp(row->group, "modules") == 0 ||
+           strcmp(row->group, "gradients") == 0 ||
            (n >= sizeof forced && strcmp(row->group + n - sizeof forced + 1, forced) == 0);
 }
 

@@ -90,7 +90,19 @@ typedef struct Given {
     KitMode mode;
     Outputs *out;
     TrainMistake mistake;
+    struct Gradients *gradients; /* NULL: the operator isn't run back */
 } Given;
+
+/* Of an operator that is run back (the case has "dy"): where the gradients of its arguments are added up,
+ * for those of which the case wants one. */
+enum { GRADIENTS_MAX = 2 * MAX_BATCH + 4 };
+typedef struct Gradients {
+    struct {
+        char name[24]; /* "dx" */
+        Tensor d;
+    } of[GRADIENTS_MAX];
+    int count;
+} Gradients;
 
 /* Checks the shapes of inputs. Each word is "name:LETTERS": a letter is a size, the same one wherever
  * it stands, '*' in front any sizes before it; with '?' after the name the input may be absent. size

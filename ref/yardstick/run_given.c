@@ -1,5 +1,6 @@
 /* What a case is given, and where its results go. See run.h. */
 #include "ref/yardstick/run.h"
+#include "tensor/tape.h"
 #include "weights/json.h"
 
 #include <math.h>
@@ -116,6 +117,23 @@ static const StoredTensor *must(const Given *in, const char *name) {
     return in->ctx->error.set ? NULL : t;
 }
 
+/* Zeros for the gradient of that argument; NULL: it is not run back, or nobody asks for it. */
+static real *gradient_of(const Given *in, const char *name, int ndim, const int64_t *dim) {
+    Gradients *g = in->gradients;
+    char d[sizeof g->of[0].name];
+    snprintf(d, sizeof d, "d%.20s", name);
+    bool wanted = false;
+    for (size_t i = 0; g && i < in->c->outputs; i++)
+        wanted |= strcmp(in->c->output[i].name, d) == 0;
+    if (!wanted || g->count == GRADIENTS_MAX) return NULL;
+    Tensor zeros = tensor_new(in->ctx, ndim, dim);
+    if (!zeros.data) return NULL;
+    memset(zeros.data, 0, (size_t)tensor_numel(zeros) * sizeof(real));
+    memcpy(g->of[g->count].name, d, sizeof d);
+    g->of[g->count++].d = zeros;
+    return zeros.data;
+}
+
 Tensor given_tensor(const Given *in, const char *name) {
     Context *ctx = in->ctx;
     const StoredTensor *t = must(in, name);
@@ -134,7 +152,8 @@ Tensor given_tensor(const Given *in, const char *name) {
     else if (stored_to_double(t, wide, &ctx->error) == 0)
         for (int64_t i = 0; i < n; i++) x.data[i] = (real)wide[i];
     arena_release(&ctx->arena, mark);
-    return ctx->error.set ? (Tensor){0} : x;
+    if (ctx->error.set) return (Tensor){0};
+    return tape_variable(ctx, x, gradient_of(in, name, x.ndim, x.dim));
 }
 
 double given_scalar(const Given *in, const char *name) {
@@ -164,6 +183,7 @@ const Weight *given_weight(const Given *in, const char *name, Weight *w) {
     if (!t) return NULL;
     *w = (Weight){.data = t->data, .dtype = t->dtype, .ndim = t->ndim, .name = t->name};
     for (int i = 0; i < MAX_DIMS; i++) w->dim[i] = i < t->ndim ? t->dim[i] : 1;
+    w->grad = gradient_of(in, name, w->ndim, w->dim);
     return w;
 }
 

@@ -1,5 +1,6 @@
 /* The kit's operators: each with the shapes that it asks for. See run.h and tensor/tensor.h. */
 #include "ref/yardstick/run.h"
+#include "tensor/tape.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -218,11 +219,34 @@ static const Operator operators[] = {
     {"channels_first", "x:HWC", run_channels_first},
 };
 
+/* Forward, and back from dy: the gradients that the case wants. */
+static void run_back(const Given *in, const Operator *o, int64_t *size) {
+    Gradients gradients = {.count = 0};
+    Tape tape = {0};
+    Given learning = *in;
+    learning.gradients = &gradients;
+    in->ctx->tape = &tape;
+    Tensor y = o->run(&learning, size), dy = given_tensor(in, "dy");
+    if (y.data && dy.data && !same_shapes(in, y, dy)) y.var = 0;
+    if (!in->ctx->error.set && y.var)
+        tape_backward(in->ctx, y, dy.data);
+    else
+        tape_clear(in->ctx);
+    in->ctx->tape = NULL;
+    tape_free(&tape);
+    for (int i = 0; i < gradients.count && !in->ctx->error.set; i++)
+        give(in, gradients.of[i].name, gradients.of[i].d);
+}
+
 void run_operator(const Given *in) {
     for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
         if (strcmp(operators[i].name, in->c->runs) != 0) continue;
         int64_t size[26] = {0};
-        if (given_fits(in, operators[i].shapes, size)) give(in, "y", operators[i].run(in, size));
+        if (!given_fits(in, operators[i].shapes, size)) return;
+        if (given_has(in, "dy"))
+            run_back(in, &operators[i], size);
+        else
+            give(in, "y", operators[i].run(in, size));
         return;
     }
     fail(&in->ctx->error, "%s/manifest.json: %s/%s: op: this program has no operator \"%.80s\"",
