@@ -127,9 +127,8 @@ $(FAULTY): private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,malloc cal
     aligned_alloc free strdup png_create_write_struct png_create_read_struct)
 endif
 # System calls that fail, or that the process doesn't survive.
-$(BUILD)/test_checkpoint_faults: private override LDFLAGS += $(addprefix -Wl$(comma)--wrap=,open mkdir fsync \
-    rename unlink rmdir)
-$(BUILD)/test_train_run_faults: private override LDFLAGS += -Wl,--wrap=fsync
+$(BUILD)/test_checkpoint_faults $(BUILD)/test_train_deaths: private override LDFLAGS += \
+    $(addprefix -Wl$(comma)--wrap=,open mkdir fsync rename unlink rmdir remove fflush)
 .SECONDARY:
 
 # With MPI=1 test_mpi is told so, and a program that it starts under mpirun is there.

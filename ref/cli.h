@@ -59,7 +59,7 @@ typedef struct Options {
     double learning_rate, adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon, max_grad_norm,
         caption_dropout, snr_gamma, noise_offset, ema_decay, cache_limit;
     bool center_crop, random_flip, gradient_checkpointing;
-    Team *team;                        /* who shares the command; never NULL */
+    Team *team; /* who shares the command; never NULL */
     bool tensors, vae_tiling, all_rows, free_alone, forced_alone, verbose, quiet, help;
 } Options;
 

@@ -192,13 +192,17 @@ static void leftovers_are_swept(void **state) {
           ".checkpoint-9.partial/config.json.77-0.tmp adapter.safetensors.12-0.tmp "
           "config.json.1-99.tmp train.jsonl.5-1.tmp figure6.svg.5-1.tmp train.jsonl "
           "notes.12-0.tmp adapter.safetensors.old-0.tmp adapter.safetensors.12.tmp "
-          "adapter.safetensors.12-0.tmp.keep");
+          "adapter.safetensors.12-0.tmp.keep && mkdir validation && cd validation && touch "
+          "step-000012.png step-000012.png.7-0.tmp step-1000000.png.70-11.tmp mine.png.7-0.tmp "
+          "step-000012.png.7.tmp");
     if (checkpoints_begin(scratch_dir, &lock, &err)) fail_msg("%s", err.message);
     close(lock);
     assert_string_equal(names_in(scratch_dir),
                         ".checkpoint-x.partial adapter.safetensors.12-0.tmp.keep "
                         "adapter.safetensors.12.tmp adapter.safetensors.old-0.tmp checkpoint-7 "
-                        "mine.12-0.tmp notes.12-0.tmp train.jsonl");
+                        "mine.12-0.tmp notes.12-0.tmp train.jsonl validation");
+    assert_string_equal(names_in(scratch("validation")),
+                        "mine.png.7-0.tmp step-000012.png step-000012.png.7.tmp");
     assert_restored(scratch("checkpoint-7"), &shared, false, 7);
     /* what a killed run left for this very step */
     shell("mkdir .checkpoint-8.partial && echo x >.checkpoint-8.partial/adapter.safetensors");

@@ -90,7 +90,7 @@ typedef struct LogLines {
     double loss[1024], rate[1024], norm[1024]; /* of step i + 1 */
     int64_t steps;
     int events;
-    char event[64][32];
+    char event[512][32];
 } LogLines;
 
 /* Every line is an object; steps are 1, 2, 3, ... */
@@ -108,7 +108,7 @@ static inline void read_log(const char *name, LogLines *l) {
                     *step = cJSON_GetObjectItem(json, "step");
         assert_true(cJSON_IsNumber(step));
         if (event) {
-            assert_true(l->events < 64);
+            assert_true(l->events < 512);
             snprintf(l->event[l->events++], 32, "%s", event->valuestring);
         } else {
             assert_true(l->steps < 1024 && step->valuedouble == (double)(l->steps + 1));

@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #define FORMAT "llmdiff cache 1"
-enum { MOST = 4 };
+enum { MOST = 4, LEFT_AFTER = 3600 /* seconds */ };
 
 struct Cache {
     char *dir;
@@ -42,6 +44,12 @@ static void hash_part(const char *files, const char *part, char hex[CACHE_KEY]) 
     sha256_finish(&sha, hex);
 }
 
+/* What a killed run left half-written: no other takes that long for an entry. */
+static bool is_leftover(const char *name, const struct stat *st) {
+    const size_t n = strlen(name);
+    return n > 4 && strcmp(name + n - 4, ".tmp") == 0 && st->st_mtime < time(NULL) - LEFT_AFTER;
+}
+
 static double bytes_in(const char *dir) {
     double sum = 0;
     char path[4096];
@@ -50,7 +58,8 @@ static double bytes_in(const char *dir) {
         struct stat st;
         if (e->d_name[0] == '.') continue;
         if (snprintf(path, sizeof path, "%s/%s", dir, e->d_name) < (int)sizeof path &&
-            stat(path, &st) == 0 && S_ISREG(st.st_mode))
+            stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+            !(is_leftover(e->d_name, &st) && unlink(path) == 0))
             sum += (double)st.st_size;
     }
     if (d) closedir(d);

@@ -198,18 +198,19 @@ int checkpoints_limit(const char *out, int64_t keep, Error *err) {
     return err->set ? -1 : 0;
 }
 
-/* <one of ours>.<process>-<number>.tmp: see outfile_open */
-static bool is_temporary(const char *name) {
+/* <one of ours>.<process>-<number>.tmp (see outfile_open); in validation/ those of step-<number>.png */
+static bool is_temporary(const char *name, bool validation) {
     static const char *const ours[] = {"adapter.safetensors.", "config.json.", "train.jsonl.",
                                        "figure6.svg.", NULL};
-    for (int i = 0; ours[i]; i++) {
-        const size_t n = strlen(ours[i]);
-        const char *end;
-        if (strncmp(name, ours[i], n) != 0 || number_at(name + n, &end) < 0 || *end != '-')
-            continue;
-        if (number_at(end + 1, &end) >= 0 && strcmp(end, ".tmp") == 0) return true;
+    const char *end = NULL;
+    for (int i = 0; !validation && !end && ours[i]; i++)
+        if (strncmp(name, ours[i], strlen(ours[i])) == 0) end = name + strlen(ours[i]);
+    if (validation && strncmp(name, "step-", 5) == 0) {
+        end = name + 5 + strspn(name + 5, "0123456789");
+        end = strncmp(end, ".png.", 5) == 0 ? end + 5 : NULL;
     }
-    return false;
+    if (!end || number_at(end, &end) < 0 || *end != '-') return false;
+    return number_at(end + 1, &end) >= 0 && strcmp(end, ".tmp") == 0;
 }
 
 static bool is_partial(const char *name) {
@@ -218,13 +219,15 @@ static bool is_partial(const char *name) {
     return number_at(name + strlen(PREFIX) + 1, &end) >= 0 && strcmp(end, ".partial") == 0;
 }
 
-static int sweep(const char *out, Error *err) {
-    DIR *d = opendir(out);
-    if (!d) return fail(err, "%s: can't be read: %s", out, strerror(errno));
+static int sweep(const char *dir, bool validation, Error *err) {
+    DIR *d = opendir(dir);
+    if (!d && validation && errno == ENOENT) return 0;
+    if (!d) return fail(err, "%s: can't be read: %s", dir, strerror(errno));
     for (struct dirent *e; !err->set && (e = readdir(d));) {
-        const bool file = is_temporary(e->d_name);
-        const bool directory = is_partial(e->d_name) || strcmp(e->d_name, ".initial") == 0;
-        char *path = file || directory ? path_in(out, e->d_name, err) : NULL;
+        const char *name = e->d_name;
+        const bool file = is_temporary(name, validation);
+        const bool directory = !validation && (is_partial(name) || strcmp(name, ".initial") == 0);
+        char *path = file || directory ? path_in(dir, name, err) : NULL;
         if (path && directory) remove_directory_of_files(path, err);
         if (path && file && unlink(path))
             fail(err, "%s: can't be removed: %s", path, strerror(errno));
@@ -234,13 +237,20 @@ static int sweep(const char *out, Error *err) {
     return err->set ? -1 : 0;
 }
 
+static int sweep_all(const char *out, Error *err) {
+    char *pictures = path_in(out, "validation", err);
+    if (pictures && sweep(out, false, err) == 0) sweep(pictures, true, err);
+    free(pictures);
+    return err->set ? -1 : 0;
+}
+
 int checkpoints_begin(const char *out, int *lock, Error *err) {
     *lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*lock < 0) return fail(err, "%s: can't be opened: %s", out, strerror(errno));
     /* where a file system has no locks one has to do without */
     if (flock(*lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
         fail(err, "%s: another process is training into it", out);
-    if (!err->set && sweep(out, err) == 0) return 0;
+    if (!err->set && sweep_all(out, err) == 0) return 0;
     close(*lock);
     return -1;
 }
