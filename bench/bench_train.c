@@ -135,11 +135,15 @@ static void run(const Options *o, const Pack *pack, Batch *b, Error *err) {
         double loss = 0, forward = 0, backward = 0;
         const double share = 1 / (double)b->count, used = processor();
         parameters_zero_gradients(&p);
-        for (int64_t i = 0; i < b->count; i++) {
+        const int64_t most = training_together(&b->sample[0]);
+        for (int64_t i = 0; i < b->count; i += most) {
             const double start = now();
+            const int64_t n = b->count - i < most ? b->count - i : most;
+            TrainSample *sample[MAX_BATCH];
+            for (int64_t k = 0; k < n; k++) sample[k] = &b->sample[i + k];
             w.turned = w.last = 0;
             w.count = 0;
-            loss += share * training_sample(&ctx, &training, &b->sample[i], share);
+            loss += share * training_samples(&ctx, &training, sample, n, share);
             forward += w.turned - start;
             backward += now() - w.turned;
         }

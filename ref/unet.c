@@ -4,6 +4,7 @@
 #include "tensor/tape.h"
 
 #include <math.h>
+#include <string.h>
 
 /* The sinusoid of t, then linear_2(silu(linear_1(.))). diffusers Timesteps, TimestepEmbedding.
  *     freq_k = exp(-ln(10000) k / (half - freq_shift)),  k < half = channels / 2
@@ -24,13 +25,21 @@ Tensor unet_time_embedding(Context *ctx, const Unet *u, double t) {
     return scope_end(ctx, mark, linear(ctx, y, u->linear_2.w, u->linear_2.b));
 }
 
-/* The same row for each of B pictures. */
-static Tensor repeat_row(Context *ctx, Tensor row, int64_t B) {
-    if (!row.data) return row;
-    Tensor y = TENSOR_NEW(ctx, B, tensor_cols(row));
-    if (!y.data) return y;
-    for (int64_t i = 0; i < tensor_numel(y); i++) y.data[i] = row.data[i % row.dim[1]];
-    return y;
+/* What every resnet reads, silu of the time embedding, for each of B pictures: t [times], one for all of
+ * them or one for each. -> [B, time_dim] */
+static Tensor embed_times(Context *ctx, const Unet *u, const double *t, int64_t times, int64_t B) {
+    Tensor y = TENSOR_NEW(ctx, B, u->time_dim);
+    ArenaMark mark = scope_begin(ctx);
+    for (int64_t b = 0; b < times && !ctx->error.set; b++) {
+        Tensor row = unet_time_embedding(ctx, u, t[b]);
+        const char *prefix = times == 1 ? ctx->batch_prefix : ctx->prefix[b];
+        observe(ctx, TENSOR_VIEW(row, u->time_dim), "%stime_embedding", prefix ? prefix : "");
+        row = silu(ctx, row);
+        for (int64_t i = b; row.data && i < (times == 1 ? B : b + 1); i++)
+            memcpy(tensor_at(y, i).data, row.data, (size_t)u->time_dim * sizeof(real));
+        arena_release(&ctx->arena, mark);
+    }
+    return ctx->error.set ? (Tensor){0} : y;
 }
 
 /* center_input_sample: 2 x - 1 */
@@ -67,17 +76,13 @@ static Tensor layer_forward(Context *ctx, UnetLayer l) {
     return layer_run(ctx, &l);
 }
 
-Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
-                    const CrossLayers *cross) {
+static Tensor forward(Context *ctx, const Unet *u, Tensor sample, const double *t, int64_t times,
+                      const CrossLayers *cross) {
     if (ctx->error.set) return (Tensor){0};
     ArenaMark mark = scope_begin(ctx);
     Tensor skip[UNET_MAX_LEVELS * (UNET_MAX_LAYERS + 1) + 1];
     int64_t skips = 0;
-
-    Tensor temb = unet_time_embedding(ctx, u, t);
-    observe(ctx, TENSOR_VIEW(temb, u->time_dim), "%stime_embedding",
-            ctx->batch_prefix ? ctx->batch_prefix : "");
-    temb = repeat_row(ctx, silu(ctx, temb), sample.dim[0]); /* every resnet reads silu(temb) */
+    Tensor temb = embed_times(ctx, u, t, times, sample.dim[0]);
 
     if (u->center_input) sample = center(ctx, sample);
     Tensor h = conv_same(ctx, sample, u->conv_in);
@@ -135,4 +140,14 @@ Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
     h = conv_same(ctx, silu(ctx, h), u->conv_out);
     observe_each(ctx, h, "conv_out");
     return scope_end(ctx, mark, h);
+}
+
+Tensor unet_forward(Context *ctx, const Unet *u, Tensor sample, double t,
+                    const CrossLayers *cross) {
+    return forward(ctx, u, sample, &t, 1, cross);
+}
+
+Tensor unet_forward_each(Context *ctx, const Unet *u, Tensor sample, const double *t,
+                         const CrossLayers *cross) {
+    return forward(ctx, u, sample, t, ctx->error.set ? 0 : sample.dim[0], cross);
 }

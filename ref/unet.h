@@ -47,6 +47,9 @@ void unet_free(Unet *unet);                   /* NULL is fine */
  * -> [B, h, w, out_channels]. Activations are named ctx->prefix[b] + module path. */
 Tensor unet_forward(Context *ctx, const Unet *unet, Tensor sample, double t,
                     const CrossLayers *cross);
+/* The same with a t for each element of the batch, t [B]. */
+Tensor unet_forward_each(Context *ctx, const Unet *unet, Tensor sample, const double *t,
+                         const CrossLayers *cross);
 /* What the resnets know of t, before their SiLU. -> [1, time_dim] */
 Tensor unet_time_embedding(Context *ctx, const Unet *unet, double t);
 

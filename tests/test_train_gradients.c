@@ -91,6 +91,20 @@ static void see_outputs(void *self, const char *name, const real *data, int ndim
     golden_observer(self).see(self, name, data, ndim, dim);
 }
 
+/* The same bytes at any number of threads and with checkpointing. */
+static void check_bytes(TrainCase *c, Parameters *p, real loss) {
+    const size_t bytes = (size_t)p->numbers * sizeof(real);
+    real *once = malloc(bytes);
+    assert_non_null(once);
+    memcpy(once, p->gradient, bytes);
+    for (int variant = 0; variant < 3; variant++) {
+        const real again = (real)gradients(c, p, variant ? 3 : 2, variant != 0, NULL);
+        assert_memory_equal(&again, &loss, sizeof loss);
+        assert_memory_equal(p->gradient, once, bytes);
+    }
+    free(once);
+}
+
 static void equals_autograd(void **state) {
     TrainCase c;
     Parameters p;
@@ -105,16 +119,25 @@ static void equals_autograd(void **state) {
     print_message("%d gradients of %d samples, %d numbers\n", (int)checked, (int)c.samples,
                   (int)p.numbers);
 
-    const size_t bytes = (size_t)p.numbers * sizeof(real);
-    real *once = malloc(bytes);
-    assert_non_null(once);
-    memcpy(once, p.gradient, bytes);
-    for (int variant = 0; variant < 3; variant++) {
-        const real again = (real)gradients(&c, &p, variant ? 3 : 2, variant != 0, NULL);
-        assert_memory_equal(&again, &loss, sizeof loss);
-        assert_memory_equal(p.gradient, once, bytes);
+    check_bytes(&c, &p, loss);
+    parameters_close(&p);
+    train_case_close(&c);
+}
+
+/* All samples, each with its own t and a prompt of its own length, in one pass of the U-Net; and in two. */
+static void together_equals_autograd(void **state) {
+    TrainCase c;
+    Parameters p;
+    train_case_open(&c, *state);
+    open_all(&p, &c);
+    for (c.together = c.samples; c.together > 1; c.together -= c.samples / 2) {
+        GoldenObserver seen = {c.golden, "", MODULE, 0};
+        const Observer observer = {see_outputs, &seen};
+        const real loss = (real)gradients(&c, &p, 1, false, &observer);
+        assert_int_equal(seen.compared, 3 * c.samples);
+        check_gradients(&c, &p);
+        check_bytes(&c, &p, loss);
     }
-    free(once);
     parameters_close(&p);
     train_case_close(&c);
 }
@@ -280,6 +303,11 @@ int main(void) {
         TEST("gradients", equals_autograd, "accumulation"),
         TEST("gradients", equals_autograd, "min_snr"),
         TEST("gradients", equals_autograd, "v_prediction"),
+        TEST("together", together_equals_autograd, "plain"),
+        TEST("together", together_equals_autograd, "tau_c"),
+        TEST("together", together_equals_autograd, "accumulation"),
+        TEST("together", together_equals_autograd, "min_snr"),
+        TEST("together", together_equals_autograd, "v_prediction"),
         TEST("central differences", central_differences, "plain"),
         TEST("central differences", central_differences, "sentence"),
         TEST("ten steps", ten_steps, "adamw"),

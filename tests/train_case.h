@@ -20,7 +20,7 @@ typedef struct TrainCase {
     TrainSample sample[MOST_SAMPLES];
     FrozenPrompt prompt[MOST_SAMPLES];
     char group[MOST_SAMPLES][16];
-    int64_t samples;
+    int64_t samples, together; /* how many there are; go through the U-Net at once, 0: one by one */
     double snr_gamma;
 } TrainCase;
 
@@ -88,10 +88,15 @@ static inline void train_case_close(TrainCase *c) {
 static inline double train_case_run(TrainCase *c, Context *ctx, const Parameters *p, int64_t first,
                                     int64_t count) {
     Training t;
+    TrainSample *sample[MOST_SAMPLES];
     double loss = 0;
+    const int64_t each = c->together ? c->together : 1;
+    for (int64_t b = 0; b < count; b++) sample[b] = &c->sample[first + b];
     if (training_open(&t, &c->pack, &p->adapter, c->snr_gamma, &ctx->error) == 0)
-        for (int64_t b = first; b < first + count; b++)
-            loss += training_sample(ctx, &t, &c->sample[b], 1 / (double)count) / (double)count;
+        for (int64_t b = 0; b < count; b += each)
+            loss += training_samples(ctx, &t, sample + b, each < count - b ? each : count - b,
+                                     1 / (double)count) /
+                    (double)count;
     training_close(&t);
     return loss;
 }

@@ -105,25 +105,51 @@ static void observe_learned(TrainRun *r, const char *before, const char *after, 
 
 /* ---- one step --------------------------------------------------------------------------------------- */
 
+/* Whom of n samples the message is about: names of activations begin with a sample's group. */
+static const char *culprit(const Fed *fed, int64_t n, const char *message) {
+    for (int64_t k = 0; k < n; k++)
+        if (strncmp(message, fed[k].group, strlen(fed[k].group)) == 0) return fed[k].id;
+    return n == 1 ? fed[0].id : NULL;
+}
+
+/* From sample b of the step on, as many as go through the U-Net together, whatever the batch size: a batch
+ * and as many accumulated steps of one are the same. Returns how many; their losses and gradients are
+ * added up. */
+static int64_t run_together(TrainRun *r, int64_t b, double share, double *loss, Error *err) {
+    Context *ctx = &r->ctx;
+    Fed fed[MAX_BATCH];
+    TrainSample *sample[MAX_BATCH];
+    int64_t n = 0, most = 1;
+    const int64_t left = samples_of_rank(r) - b;
+    const ArenaMark mark = scope_begin(ctx);
+    while (n < most && !ctx->error.set && !r->stopped) {
+        show_progress(r, b + n);
+        sample[n] = &fed[n].sample;
+        if (feed_next(ctx, &r->feed, b + n, &fed[n]) == 0) most = training_together(sample[n]);
+        if (most > left) most = left;
+        n++;
+    }
+    const char *id = ctx->error.set && n ? fed[n - 1].id : NULL;
+    if (!r->stopped && !ctx->error.set) {
+        *loss += share * training_samples(ctx, &r->training, sample, n, share);
+        r->unsound = ctx->error.set && strstr(ctx->error.message, "not finite");
+        if (ctx->error.set) id = culprit(fed, n, ctx->error.message);
+    }
+    if (id)
+        fail(err, "step %lld, %.1000s: %s%s", (long long)r->state.step + 1, id, ctx->error.message,
+             r->unsound ? "; a smaller --learning-rate may help" : "");
+    else if (ctx->error.set)
+        fail(err, "%s", ctx->error.message);
+    for (int64_t k = 0; k < n; k++) fed_free(&fed[k]);
+    arena_release(&ctx->arena, mark);
+    return n;
+}
+
 /* The mean loss over this rank's samples, of which each has `share`; its gradient is added up. */
 static double run_samples(TrainRun *r, double share, Error *err) {
-    Context *ctx = &r->ctx;
     double loss = 0;
-    for (int64_t b = 0; b < samples_of_rank(r) && !err->set; b++) {
-        Fed fed;
-        const ArenaMark mark = scope_begin(ctx);
-        show_progress(r, b);
-        if (feed_next(ctx, &r->feed, b, &fed) == 0) {
-            loss += share * training_sample(ctx, &r->training, &fed.sample, share);
-            r->unsound = ctx->error.set && strstr(ctx->error.message, "not finite");
-        }
-        if (ctx->error.set && fed.id)
-            fail(err, "step %lld, %.1000s: %s%s", (long long)r->state.step + 1, fed.id,
-                 ctx->error.message, r->unsound ? "; a smaller --learning-rate may help" : "");
-        else if (ctx->error.set)
-            fail(err, "%s", ctx->error.message);
-        fed_free(&fed);
-        arena_release(&ctx->arena, mark);
+    for (int64_t b = 0; b < samples_of_rank(r) && !err->set;) {
+        b += run_together(r, b, share, &loss, err);
         if (r->stopped) fail(err, "cancelled");
     }
     return loss;

@@ -5,11 +5,12 @@
  *     Training t;
  *     training_open(&t, &pack, &parameters.adapter, 0, &err);
  *     parameters_zero_gradients(&parameters);
- *     for each sample: loss += share * training_sample(&ctx, &t, &sample, share);   // 1 / how many
+ *     for each few samples: loss += share * training_samples(&ctx, &t, few, n, share);   // 1 / how many
  *
- * A batch is done sample by sample: each prompt has its own length and each sample its own t, a step then
- * holds the activations of one sample only, and what a step sums up doesn't depend on how the samples
- * are cut into batches. */
+ * Samples that are given together go through the U-Net as one batch, each with its own t and a prompt of
+ * its own length: small pictures one by one leave the matrix products, and the threads, too little
+ * to do. They need as much memory as their pixels together.
+ */
 #ifndef LLMDIFF_TRAIN_STEP_H
 #define LLMDIFF_TRAIN_STEP_H
 
@@ -47,11 +48,17 @@ typedef struct TrainSample {
     const char *group; /* "3/"; no longer than 31 bytes */
 } TrainSample;
 
-/* The sample's loss, weighted; with a tape in the context share times its gradient is added to the
- * parameters'. The arena is as before. */
+/* The sum of the losses, weighted, of n <= MAX_BATCH samples with latents of one size; with a tape in the
+ * context share times its gradient is added to the parameters'. The arena is as before. */
+double training_samples(Context *ctx, const Training *t, TrainSample *const *s, int64_t n,
+                        double share);
+/* Of a single one. */
 double training_sample(Context *ctx, const Training *t, TrainSample *s, double share);
+/* As many samples of this size as should be given at once: together no more than one of 512 x 512 with
+ * Stable Diffusion's VAE, so that a batch takes no more memory than that does. */
+int64_t training_together(const TrainSample *s);
 
-/* Its weight: min(snr, gamma) / snr, for PREDICT_V min(snr, gamma) / (snr + 1), with
+/* A sample's weight: min(snr, gamma) / snr, for PREDICT_V min(snr, gamma) / (snr + 1), with
  * snr = abar_t / (1 - abar_t) (arXiv 2303.09556). */
 double training_weight(const Training *t, int64_t timestep);
 
