@@ -48,6 +48,7 @@ void print_usage(FILE *to) {
 
 const char *const example_lines[] = {
     "llmdiff generate -m weights/tiny -p \"a red circle\" -o circle.png", "llmdiff info circle.png",
+    "mpirun -np 4 llmdiff generate --prompt-file prompts.txt -o out.png",
     "llmdiff compare reference.safetensors mine.npz", NULL};
 
 void print_help(void) {
