@@ -79,7 +79,7 @@ all: $(PROGRAM) lib
 # The program is the library's first user: it sees ref/llmdiff.h and links the archive.
 $(PROGRAM): $(TEAM)/$(PROGRAM) FORCE
 	@cmp -s $< $@ || { cp $< $@.new && mv $@.new $@; }
-FORCE:
+.PHONY: FORCE
 
 $(TEAM)/$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(TEAMSRC:%.c=$(TEAM)/%.o) $(BUILD)/$(LIBNAME).a
 	@echo "  LINK $@"
