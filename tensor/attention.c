@@ -1,8 +1,8 @@
 /* softmax(Q K^T / sqrt(d)) V per head              torch.nn.functional.scaled_dot_product_attention
  * q [B, Lq, C], per picture or prompt k and v [Lk, kv_heads * d], d = C / heads -> [B, Lq, C]
  *
- * One task is one head of one batch element and 64 of its queries: two products and a softmax over
- * scores [64, Lk] that no other task needs, so all scores are never in memory. Heads are columns of
+ * One task is one head of one batch element and 128 of its queries: two products and a softmax over
+ * scores [128, Lk] that no other task needs, so all scores are never in memory. Heads are columns of
  * the row, reached through the row stride: nothing is transposed or copied.
  *
  * A sliding window adds a lower end to what a causal query sees, and to the keys a tile touches. */
@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define QUERIES 64
+#define QUERIES 128
 #define GRAIN ((int64_t)1 << 20) /* multiply-adds per thread that are worth waking it */
 #define LONG 1000                /* that many of them: about a second */
 #define NO_WINDOW INT64_MAX
