@@ -19,11 +19,13 @@ CASES = {  # of golden/data/grad_<room>: operator, its parameters
     "linear": {
         "tokens": ("linear", {}),
         "plain": ("linear", {}),
+        "f16_tiles": ("linear", {}),
     },
     "conv2d": {
         "batch": ("conv2d", {"stride": 1, "padding": [1, 1, 1, 1]}),
         "stride2": ("conv2d", {"stride": 2, "padding": [1, 1, 1, 1]}),
         "vae_down": ("conv2d", {"stride": 2, "padding": [0, 0, 1, 1]}),
+        "strips": ("conv2d", {"stride": 1, "padding": [1, 1, 1, 1]}),
         "1x1": ("conv2d", {"stride": 1, "padding": [0, 0, 0, 0]}),
     },
     "norm": {
@@ -40,6 +42,7 @@ CASES = {  # of golden/data/grad_<room>: operator, its parameters
         "cross": ("attention", {"heads": 3, "mask": "none"}),
         "one_head": ("attention", {"heads": 1, "mask": "none"}),
         "sharp": ("attention", {"heads": 2, "mask": "none"}),
+        "keys_only": ("attention", {"heads": 2, "mask": "none"}),
         "grouped": ("attention", {"heads": 4, "kv_heads": 1, "mask": "none"}),
         "causal": ("attention", {"heads": 2, "mask": "causal"}),
         "causal_grouped": ("attention", {"heads": 6, "kv_heads": 2, "mask": "causal"}),

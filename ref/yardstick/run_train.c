@@ -136,7 +136,7 @@ static void read_sample(Step *s, int64_t b) {
 static void read_samples(Step *s) {
     const Given *in = s->in;
     char name[40];
-    s->batch = given_whole(in, "batch", 1, SAMPLES_MAX);
+    s->batch = given_whole(in, "batch", 1, MAX_BATCH);
     s->batches = given_whole(in, "batches", 1, SAMPLES_MAX);
     if (strlen(in->c->name) > 20) refuse_case(in, "name: expected at most 20 letters", in->c->name);
     while (!in->ctx->error.set) {
@@ -158,15 +158,23 @@ static void seen(void *self, const char *name, const real *data, int ndim, const
         give_raw(in, name + n + 1, REAL_DTYPE, ndim, dim, data);
 }
 
-/* One sample's loss. A program that forgets what is predicted takes the other target, and weight. */
-static double sample_loss(Step *s, Context *ctx, TrainSample *sample, double share) {
+/* The sum over the batch from sample `first` on, cyclically. A program that forgets what is predicted takes
+ * the other target, and weight. */
+static double batch_loss(Step *s, Context *ctx, int64_t first, double share) {
     Training t = s->t, other = s->t;
+    TrainSample *sample[MAX_BATCH];
+    double loss = 0;
     other.prediction = t.prediction == PREDICT_V ? PREDICT_EPSILON : PREDICT_V;
-    double weight = 1;
+    for (int64_t i = 0; i < s->batch; i++) sample[i] = &s->sample[(first + i) % s->samples];
     if (s->in->mistake == TRAIN_OTHER_TARGET) t = other;
-    if (s->in->mistake == TRAIN_OTHER_SNR)
-        weight = training_weight(&other, sample->t) / training_weight(&t, sample->t);
-    return weight * training_sample(ctx, &t, sample, share * weight);
+    if (s->in->mistake != TRAIN_OTHER_SNR)
+        return training_samples(ctx, &t, sample, s->batch, share);
+    for (int64_t i = 0; i < s->batch; i++) {
+        const int64_t time = sample[i]->t;
+        const double weight = training_weight(&other, time) / training_weight(&t, time);
+        loss += weight * training_sample(ctx, &t, sample[i], share * weight);
+    }
+    return loss;
 }
 
 /* The mean over `batches` batches from sample `first` on, cyclically; its gradient is added. */
@@ -180,12 +188,9 @@ static double step_loss(Step *s, int64_t first) {
     in->ctx->tape = &tape;
     for (int64_t k = 0; k < s->batches && !in->ctx->error.set; k++) {
         if (k && in->mistake == TRAIN_LAST_BATCH) parameters_zero_gradients(&s->p);
-        for (int64_t i = 0; i < s->batch; i++) {
-            TrainSample *sample = &s->sample[(first + k * s->batch + i) % s->samples];
-            const bool sums = in->mistake == TRAIN_SUM_GRADIENTS;
-            loss +=
-                share * sample_loss(s, in->ctx, sample, share * (sums ? (double)s->batches : 1));
-        }
+        const bool sums = in->mistake == TRAIN_SUM_GRADIENTS;
+        loss += share * batch_loss(s, in->ctx, first + k * s->batch,
+                                   share * (sums ? (double)s->batches : 1));
         if (in->mistake == TRAIN_CLIP_BATCH && s->max_grad_norm > 0)
             clip_gradients(in->ctx, s->p.learned, s->p.learned_count, s->max_grad_norm);
     }
