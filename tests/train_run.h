@@ -88,7 +88,7 @@ static inline void assert_same_result(const char *a, const char *b, int step) {
 
 typedef struct LogLines {
     double loss[1024], rate[1024], norm[1024]; /* of step i + 1 */
-    int64_t steps;
+    int64_t steps, samples;                    /* of the last step's line */
     int events;
     char event[512][32];
 } LogLines;
@@ -117,6 +117,7 @@ static inline void read_log(const char *name, LogLines *l) {
             l->norm[l->steps] = cJSON_GetObjectItem(json, "grad_norm")->valuedouble;
             assert_true(isfinite(cJSON_GetObjectItem(json, "smoothed_loss")->valuedouble));
             assert_true(cJSON_GetObjectItem(json, "seconds")->valuedouble >= 0);
+            l->samples = (int64_t)cJSON_GetObjectItem(json, "samples")->valuedouble;
             l->steps++;
         }
         cJSON_Delete(json);
