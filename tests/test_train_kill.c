@@ -13,14 +13,23 @@
 #define KILLS 50
 #define SIGNALS 12
 
-/* As long as any disturbance may need; the program is quiet unless `loud`. */
-static pid_t begin(const char *out, const char *data, const char *threads, const char *keep,
-                   bool loud) {
+/* How it is run; what is NULL is as `usual` has it. */
+typedef struct How {
+    const char *data, *threads, *keep, *every;
+    bool loud;
+} How;
+static const How usual = {0};
+
+static const char *or_else(const char *given, const char *otherwise) {
+    return given ? given : otherwise;
+}
+
+static pid_t begin(const char *out, How how) {
     const char *const args[] = {"train",
                                 "-m",
                                 MICRO,
                                 "--train-data-dir",
-                                data,
+                                or_else(how.data, PICTURES),
                                 "--output-dir",
                                 out,
                                 "--max-train-steps",
@@ -28,9 +37,9 @@ static pid_t begin(const char *out, const char *data, const char *threads, const
                                 "--train-batch-size",
                                 "2",
                                 "--checkpointing-steps",
-                                "1",
+                                or_else(how.every, "1"),
                                 "--checkpoints-total-limit",
-                                keep,
+                                or_else(how.keep, "2"),
                                 "--ema-decay",
                                 "0.9",
                                 "--lr-scheduler",
@@ -40,19 +49,19 @@ static pid_t begin(const char *out, const char *data, const char *threads, const
                                 "--validation-steps",
                                 "12",
                                 "-t",
-                                threads,
+                                or_else(how.threads, "1"),
                                 "--resume-from-checkpoint",
                                 "latest",
-                                loud ? NULL : "--quiet",
+                                how.loud ? NULL : "--quiet",
                                 NULL};
     return start("", args);
 }
 
 static Result go_on_with(const char *out, const char *data) {
-    return finish(begin(out, data, "1", "2", false));
+    return finish(begin(out, (How){.data = data}));
 }
 
-static Result go_on(const char *out) { return go_on_with(out, PICTURES); }
+static Result go_on(const char *out) { return finish(begin(out, usual)); }
 
 static double now(void) {
     struct timespec t;
@@ -130,8 +139,8 @@ static void assert_as_undisturbed_with(const char *out, const char *data) {
         assert_true(a.loss[i] == b.loss[i] && a.rate[i] == b.rate[i] && a.norm[i] == b.norm[i]);
     assert_sound(out);
     /* the cache, which others may share, knows what is left there by its age */
-    snprintf(command, sizeof command, "find %s/cache -name '*.tmp' -exec touch -d '2 hours ago' {} +",
-             out);
+    snprintf(command, sizeof command,
+             "find %s/cache -name '*.tmp' -exec touch -d '2 hours ago' {} +", out);
     shell(command);
     assert_ok(go_on_with(out, data));
     snprintf(command, sizeof command, "test -z \"$(find %s -name '*.tmp' -o -name '*.partial')\"",
@@ -150,7 +159,7 @@ static void killed_at_any_moment(void **state) {
     int ended = 0, writing = 0;
     for (int kills = 0; kills < KILLS;) {
         const char *threads[] = {"1", "2", "3"};
-        const pid_t child = begin("@/out", PICTURES, threads[kills % 3], "2", false);
+        const pid_t child = begin("@/out", (How){.threads = threads[kills % 3]});
         wait_a_moment(&rng, whole / 3);
         kill(child, SIGKILL);
         const Result r = finish(child);
@@ -187,13 +196,14 @@ static Result ask_to_end(pid_t child, int number, Rng *rng, double most) {
     return finish(child);
 }
 
+/* Without other checkpoints than the one that is saved then. */
 static void asked_to_end(void **state) {
     (void)state;
     Rng rng = rng_seed(2);
     const double whole = undisturbed();
     int asked = 0, over = 0;
     while (asked < SIGNALS) {
-        const pid_t child = begin("@/out", PICTURES, "2", "2", true);
+        const pid_t child = begin("@/out", (How){.threads = "2", .every = "500", .loud = true});
         const Result r = ask_to_end(child, asked % 2 ? SIGTERM : SIGINT, &rng, whole / 4);
         long long step = 0;
         assert_sound("@/out");
@@ -231,7 +241,7 @@ static void asked_to_end(void **state) {
 static void run_up_to(const char *out, int step) {
     char name[64];
     int status;
-    const pid_t child = begin(out, PICTURES, "1", "2", false);
+    const pid_t child = begin(out, usual);
     snprintf(name, sizeof name, "%s/checkpoint-%d", out, step);
     while (!is_there(name))
         if (ended(child, &status)) fail_msg("it ended before step %d", step);
@@ -248,7 +258,7 @@ static void no_room_in_a_file(void **state) {
         struct rlimit before;
         getrlimit(RLIMIT_FSIZE, &before);
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){size, before.rlim_max});
-        const pid_t child = begin("@/out", PICTURES, "1", "2", false);
+        const pid_t child = begin("@/out", usual);
         setrlimit(RLIMIT_FSIZE, &before);
         assert_error_holds(finish(child), 1, "can't be written: File too large");
         assert_sound("@/out");
@@ -256,6 +266,11 @@ static void no_room_in_a_file(void **state) {
     }
     assert_ok(go_on("@/out"));
     assert_as_undisturbed("@/out");
+}
+
+static int unmount_and_remove(void **state) {
+    umount(path("@/disk"));
+    return remove_directory(state);
 }
 
 /* A file system of its own, where that is allowed (to root, mostly). */
@@ -268,15 +283,15 @@ static void no_room_on_the_disk(void **state) {
         return;
     }
     undisturbed();
-    const Result r = finish(begin("@/disk/out", PICTURES, "1", "100", false));
+    const Result r = finish(begin("@/disk/out", (How){.keep = "100"}));
     const bool some = is_there("@/disk/out/checkpoint-2");
     shell("ls -A @/disk/out >@/names");
     assert_sound("@/disk/out");
-    const Result again = finish(begin("@/disk/out", PICTURES, "1", "100", false));
+    const Result again = finish(begin("@/disk/out", (How){.keep = "100"}));
     assert_sound("@/disk/out");
     if (mount("none", path("@/disk"), "tmpfs", MS_REMOUNT, "size=64m")) fail_msg("can't remount");
-    const Result well = finish(begin("@/disk/out", PICTURES, "1", "100", false));
-    shell("cp -r @/disk/out @/out && umount @/disk && rmdir @/disk");
+    const Result well = finish(begin("@/disk/out", (How){.keep = "100"}));
+    shell("cp -r @/disk/out @/out");
     assert_error_holds(r, 1, "can't be written: No space left on device");
     assert_error_holds(again, 1, "No space left on device");
     assert_true(some);
@@ -293,7 +308,7 @@ static void vanishes(const char *data) {
     snprintf(command, sizeof command, "cp -r %s @/data", data);
     shell(command);
     assert_ok(go_on_with("@/whole", data));
-    const pid_t child = begin("@/out", "@/data", "1", "2", false);
+    const pid_t child = begin("@/out", (How){.data = "@/data"});
     while (!is_there("@/out/checkpoint-5"))
         if (ended(child, &status)) fail_msg("it ended before step 5");
     shell("mv @/data @/gone");
@@ -326,9 +341,12 @@ int main(void) {
 #define IN_A_DIRECTORY(test)                                                                       \
     cmocka_unit_test_setup_teardown(test, fresh_directory, remove_directory)
     const struct CMUnitTest tests[] = {
-        IN_A_DIRECTORY(killed_at_any_moment), IN_A_DIRECTORY(asked_to_end),
-        IN_A_DIRECTORY(no_room_in_a_file),    IN_A_DIRECTORY(no_room_on_the_disk),
-        IN_A_DIRECTORY(pictures_vanish),      IN_A_DIRECTORY(shards_vanish),
+        IN_A_DIRECTORY(killed_at_any_moment),
+        IN_A_DIRECTORY(asked_to_end),
+        IN_A_DIRECTORY(no_room_in_a_file),
+        cmocka_unit_test_setup_teardown(no_room_on_the_disk, fresh_directory, unmount_and_remove),
+        IN_A_DIRECTORY(pictures_vanish),
+        IN_A_DIRECTORY(shards_vanish),
     };
     return cmocka_run_group_tests_name("a training run that is disturbed", tests, NULL, NULL);
 }
