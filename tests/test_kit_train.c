@@ -102,6 +102,24 @@ static void damaged_numbers(void **state) {
     all_right();
 }
 
+/* Ten steps inherit what gradients and AdamW alone show; these don't from each other. */
+static void what_diverges_by_itself(void **state) {
+    (void)state;
+    fresh_port(ours);
+    Outputs all = tensors_of(FILE_NAME);
+    change_values(named(&all, "plain/grad/eta"), v_sign);
+    change_values(named(&all, "adamw/after.1/g"), v_sign);
+    change_values(named(&all, "steps/after.10/g"), v_sign);
+    write_tensors(FILE_NAME, &all);
+    outputs_free(&all);
+    Result r = RUN("verify", "--kit", KIT, "--port", "@/port", "--only", ONLY);
+    assert_int_equal(r.code, 1);
+    const char *others = strstr(r.out, "also diverging by ");
+    assert_non_null(others);
+    assert_non_null(strstr(others, "adamw"));
+    assert_null(strstr(others, "steps"));
+}
+
 /* ---- AdamW -------------------------------------------------------------------------------------------------- */
 
 typedef struct Wrong {
@@ -388,6 +406,7 @@ static void every_mistake_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(damaged_numbers, fresh_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(what_diverges_by_itself, fresh_directory, remove_directory),
         cmocka_unit_test_setup_teardown(optimizers, fresh_directory, remove_directory),
         cmocka_unit_test_setup_teardown(other_parameters, fresh_directory, remove_directory),
         cmocka_unit_test_setup_teardown(other_pictures, fresh_directory, remove_directory),

@@ -1,9 +1,12 @@
 /* What a training run's steps are made of, by its trace and its log: how draws are spread, that the loss is
- * the mean over all samples, that the update is AdamW's of the clipped gradient, that the log adds up;
+ * the mean over all samples, that the update is AdamW's of the clipped gradient, that the cache mixes
+ * nothing up, that the log adds up;
  * and that a step whose numbers aren't finite is none. */
 #include "train_run.h"
 
-#include "tensor/real.h"
+#include "ref/image.h"
+#include "ref/noise.h"
+#include "ref/train/keyed.h"
 
 /* ---- a run's first step ---------------------------------------------------------------------------------- */
 
@@ -58,6 +61,7 @@ static void draws_are_spread(void **state) {
     o.noise_offset = 0.1;
     Safetensors *t = trace_of(&o, "/(ids|train/(t|noise_offset|posterior_noise))$");
     int64_t n;
+    Context ctx = {.threads = 1};
     int dropped = 0, late = 0;
     double mean = 0, *noise[MANY];
     for (int b = 0; b < MANY; b++) {
@@ -70,8 +74,11 @@ static void draws_are_spread(void **state) {
         mean += time / MANY;
         late += time >= 900;
         noise[b] = numbers_of(t, b, "train/posterior_noise", &n);
-        assert_true(noise[b][0] != number_of(t, b, "train/noise_offset"));
+        Noise own = {.rng = rng_seed(keyed_bits(42, DRAW_OFFSET, (uint64_t)b, 0))};
+        const Tensor offset = noise_draw(&ctx, &own, "", 3, (int64_t[]){4, 1, 1});
+        assert_true((double)offset.data[0] == number_of(t, b, "train/noise_offset"));
     }
+    context_free(&ctx);
     print_message("%d of %d captions dropped, mean t %.0f, %d from 900 on\n", dropped, MANY, mean,
                   late);
     assert_true(dropped >= 38 && dropped <= 112);
@@ -111,17 +118,19 @@ static void the_loss_is_the_mean(void **state) {
     (void)state;
     LogLines l;
     llmdiff_train_options o = training("@/out");
+    enum { SAMPLES = 12 }; /* more than go through the U-Net together */
+    o.train_batch_size = SAMPLES / 2;
     o.gradient_accumulation_steps = 2;
     o.max_train_steps = 1;
     Safetensors *t = trace_of(&o, "/(train/noise|conv_out)$|^train/loss$");
     double mean = 0;
-    for (int b = 0; b < 4; b++) {
+    for (int b = 0; b < SAMPLES; b++) {
         int64_t n, m;
         double *eps = numbers_of(t, b, "train/noise", &n);
         double *predicted = numbers_of(t, b, "conv_out", &m);
         assert_int_equal(n, m);
         for (int64_t i = 0; i < n; i++)
-            mean += (predicted[i] - eps[i]) * (predicted[i] - eps[i]) / (double)n / 4;
+            mean += (predicted[i] - eps[i]) * (predicted[i] - eps[i]) / (double)n / SAMPLES;
         free(eps);
         free(predicted);
     }
@@ -178,6 +187,66 @@ static void the_update_is_adamws(void **state) {
     safetensors_close(t);
     safetensors_close(fresh);
     safetensors_close(trained);
+}
+
+/* ---- the cache -------------------------------------------------------------------------------------------- */
+
+/* Two pictures of one size that begin alike, and are cut from anywhere. */
+static void write_pictures(void) {
+    enum { WIDE = 16, HIGH = 40 };
+    Error err = {0};
+    assert_int_equal(mkdir(path("@/data"), 0777), 0);
+    for (int k = 0; k < 2; k++) {
+        uint8_t rgb[HIGH * WIDE * 3];
+        char name[32];
+        for (int i = 0; i < HIGH * WIDE * 3; i++)
+            rgb[i] = (uint8_t)(i < 1000 ? i % 97 : (i * (5 + 2 * k)) % 251);
+        snprintf(name, sizeof name, "@/data/%d.png", k);
+        if (image_write_png(path(name), rgb, WIDE, HIGH, NULL, &err)) fail_msg("%s", err.message);
+        snprintf(name, sizeof name, "@/data/%d.txt", k);
+        put_text(name, "a red circle");
+    }
+}
+
+/* A run of eight steps with that choice, with the cache that all share, or none. */
+static void run_on_pictures(const char *out, const char *choice, bool random_flip, bool cached) {
+    static char data[128], cache[128];
+    llmdiff_error error;
+    llmdiff_train_options o = training(out);
+    snprintf(data, sizeof data, "%s", path("@/data"));
+    snprintf(cache, sizeof cache, "%s", path("@/shared"));
+    o.train_data_dir = data;
+    o.cache_dir = cache;
+    o.cache_limit = cached;
+    o.random_flip = random_flip;
+    o.train_batch_size = 1;
+    o.max_train_steps = 8;
+    const llmdiff_options with = {.size = sizeof with,
+                                  .model = MICRO,
+                                  .use = LLMDIFF_USE_TRAIN,
+                                  .set = &choice,
+                                  .sets = choice != NULL};
+    llmdiff_pack *pack = opened_pack(&with);
+    if (llmdiff_train(pack, &o, &error)) fail_msg("%s", error.message);
+    llmdiff_close(pack);
+}
+
+/* Runs that differ in one thing don't find each other's entries. */
+static void the_cache_tells_apart(void **state) {
+    (void)state;
+    static const struct {
+        const char *choice;
+        bool random_flip;
+    } run[] = {{NULL, false}, {"word_score=false", false}, {"score=difference", true}};
+    write_pictures();
+    for (int i = 0; i < 3; i++) {
+        char with[32], without[32];
+        snprintf(with, sizeof with, "@/with%d", i);
+        snprintf(without, sizeof without, "@/without%d", i);
+        run_on_pictures(with, run[i].choice, run[i].random_flip, true);
+        run_on_pictures(without, run[i].choice, run[i].random_flip, false);
+        assert_same_result(with, without, 8);
+    }
 }
 
 /* ---- the log --------------------------------------------------------------------------------------------- */
@@ -299,6 +368,7 @@ int main(void) {
         IN_A_DIRECTORY(the_next_step_has_other_draws),
         IN_A_DIRECTORY(the_loss_is_the_mean),
         IN_A_DIRECTORY(the_update_is_adamws),
+        IN_A_DIRECTORY(the_cache_tells_apart),
         IN_A_DIRECTORY(the_log_adds_up),
         IN_A_DIRECTORY(an_infinite_gradient_is_no_step),
         IN_A_DIRECTORY(unsound_numbers_are_not_saved),
