@@ -73,7 +73,7 @@ static void check_numbers(const llmdiff_train_options *o, Error *err) {
         {"--adam-beta1", o->adam_beta1, 0, 1, true},
         {"--adam-beta2", o->adam_beta2, 0, 1, true},
         {"--adam-weight-decay", o->adam_weight_decay, 0, 1e6, false},
-        {"--adam-epsilon", o->adam_epsilon, 0, 1e6, false},
+        {"--adam-epsilon", o->adam_epsilon, 1e-30, 1e6, false},
         {"--caption-dropout", o->caption_dropout, 0, 1, false},
         {"--snr-gamma", o->snr_gamma, 0, 1e6, false},
         {"--noise-offset", o->noise_offset, 0, 1e6, false},
@@ -206,6 +206,15 @@ static bool another_failed(const llmdiff_train_options *options, Error *err) {
     return true;
 }
 
+/* The paths given, for a trace. */
+static void describe(const llmdiff_pack *pack, const char *about[12]) {
+    const char *const path[] = {"model",    pack->model, "llm",     pack->llm, "unet",
+                                pack->unet, "vae",       pack->vae, "adapter", pack->adapter};
+    for (int i = 0; i < 10; i += 2)
+        if (path[i + 1]) *about++ = path[i], *about++ = path[i + 1];
+    *about = NULL;
+}
+
 llmdiff_status llmdiff_train(const llmdiff_pack *pack, const llmdiff_train_options *options,
                              llmdiff_error *error) {
     Error err = {0};
@@ -220,6 +229,9 @@ llmdiff_status llmdiff_train(const llmdiff_pack *pack, const llmdiff_train_optio
     if (another_failed(options, &err)) return cancelled(error, &err);
     if (!well) return misuse(error, &err);
     if (err.set) return finished(error, &err);
+    const char *about[12];
+    describe(pack, about);
+    job.about = about;
     job.pack = &pack->pack;
     job.set = (const char *const *)pack->set;
     job.sets = pack->sets;

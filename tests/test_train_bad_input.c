@@ -25,6 +25,8 @@ static void prints_what_it_made(void **state) {
     assert_int_equal(r.code, 0);
     assert_string_equal(r.err, "");
     assert_holds(r.out, "@/out: 2 steps, smoothed loss ");
+    assert_int_equal(TRAIN_ON("--quiet", "--output-dir", "@/a/b//c").code, 0);
+    assert_true(is_there("@/a/b/c/adapter.safetensors"));
     r = TRAIN_ON("--resume-from-checkpoint", "latest", "--max-train-steps", "3");
     assert_int_equal(r.code, 0);
     assert_holds(r.err, "llmdiff: --max-train-steps: was 2 up to step 2, is now 3\n");
@@ -83,8 +85,10 @@ static void what_is_asked_for(void **state) {
         "--resume-from-checkpoint: expected \"latest\" or a checkpoint's directory, found nothing "
         "at checkpoint-7");
     refused(TRAIN_ON("--cache-dir", "@/no/cache"), 1, "--cache-dir @/no/cache: can't be created");
-    refused(TRAIN_ON("--output-dir", "@/no/out"), 1, "--output-dir @/no/out: can't be created");
+    refused(TRAIN_ON("--adam-epsilon", "0"), 2, "--adam-epsilon: expected 1e-30 to ");
     put_text("@/file", "");
+    refused(TRAIN_ON("--output-dir", "@/file/out"), 1,
+            "--output-dir @/file/out: can't be created: Not a directory");
     refused(TRAIN_ON("--output-dir", "@/file"), 1,
             "--output-dir @/file: can't be created: it is a file");
 }
@@ -212,7 +216,8 @@ static void runs_that_do_not_go_on(void **state) {
         {"--resolution", "32", "--resolution: "},
         {"--train-only", "phi", "--train-only: "},
         {"--ema-decay", "0.9", "--ema-decay: "},
-        {"--set", "noise=false", "--set: "},
+        {"--set", "noise=false", "--set noise: expected true, as it was trained with, found false"},
+        {"--adapter", MICRO "/adapter", "--adapter: expected "},
         {"--train-data-dir", "@/other", "not the data set"},
         {"--unet", "golden/data/unet_linear_projection", ""},
     };

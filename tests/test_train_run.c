@@ -516,7 +516,12 @@ static void begins_with_an_adapter(void **state) {
     llmdiff_train_options o = training("@/out");
     llmdiff_pack *pack = open_training(MICRO "/adapter_shared");
     assert_int_equal(llmdiff_train(pack, &o, &error), LLMDIFF_OK);
+    o.resume_from_checkpoint = "latest"; /* with the same adapter, or without a word of it */
+    o.max_train_steps = 5;
+    assert_int_equal(llmdiff_train(pack, &o, &error), LLMDIFF_OK);
     llmdiff_close(pack);
+    o.max_train_steps = 6;
+    train_well(&o);
     size_t size;
     char *config = contents("@/out/config.json", &size);
     assert_holds(config, "\"shared\"");
@@ -591,6 +596,10 @@ static void first_step_is_traced(void **state) {
     assert_int_equal(stored_to_double(safetensors_find(t, "train/loss"), &loss, &err), 0);
     assert_true(fabs(loss - l.loss[0]) <= 1e-6 * loss);
     assert_non_null(safetensors_metadata(t, "pack_sha256"));
+    assert_string_equal(safetensors_metadata(t, "seed"), "42");
+    assert_string_equal(safetensors_metadata(t, "width"), "16");
+    assert_string_equal(safetensors_metadata(t, "model"), MICRO);
+    assert_holds(safetensors_metadata(t, "settings"), "\"word_score\":true");
     safetensors_close(t);
     o = training("@/part");
     o.trace_file = file;

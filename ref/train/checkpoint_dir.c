@@ -221,7 +221,7 @@ static bool is_partial(const char *name) {
 
 static int sweep(const char *dir, bool validation, Error *err) {
     DIR *d = opendir(dir);
-    if (!d && validation && errno == ENOENT) return 0;
+    if (!d && validation && (errno == ENOENT || errno == ENOTDIR)) return 0;
     if (!d) return fail(err, "%s: can't be read: %s", dir, strerror(errno));
     for (struct dirent *e; !err->set && (e = readdir(d));) {
         const char *name = e->d_name;

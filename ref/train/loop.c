@@ -294,17 +294,39 @@ static int follow_up(TrainRun *r, Error *err) {
     return run_agree(r, err);
 }
 
+/* As of generate's traces (golden/README.md), with the options under their flags' names. */
 static void end_trace(TrainRun *r, Error *err) {
-    const char *const metadata[] = {"program",     "llmdiff " LLMDIFF_VERSION,
-                                    "precision",   REAL_NAME,
-                                    "options",     r->state.options,
-                                    "pack_files",  r->hash.files,
-                                    "pack_sha256", r->hash.sha256,
-                                    NULL};
+    enum { MOST = 40 };
+    const char *metadata[2 * MOST + 1];
+    char seed[32], side[32];
+    int n = 0;
     r->ctx.observer = NULL;
     if (!r->trace || err->set) return;
-    trace_close(r->trace, metadata, err);
-    r->trace = NULL;
+    cJSON *settings = settings_to_json(&r->p.adapter.settings);
+    char *text = settings ? cJSON_PrintUnformatted(settings) : NULL;
+    cJSON_Delete(settings);
+    if (!text) fail(err, "out of memory");
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)r->o->seed);
+    snprintf(side, sizeof side, "%lld", (long long)r->o->resolution);
+    const char *const own[] = {"program",     "llmdiff " LLMDIFF_VERSION,
+                               "precision",   REAL_NAME,
+                               "seed",        seed,
+                               "width",       side,
+                               "height",      side,
+                               "settings",    text,
+                               "options",     r->state.options,
+                               "train_data",  r->o->train_data_dir,
+                               "pack_files",  r->hash.files,
+                               "pack_sha256", r->hash.sha256,
+                               "trace_only",  r->o->trace_only};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i += 2)
+        if (own[i + 1]) metadata[n++] = own[i], metadata[n++] = own[i + 1];
+    for (const char *const *about = r->job->about; about && *about && n < 2 * MOST; about++)
+        metadata[n++] = *about;
+    metadata[n] = NULL;
+    if (!err->set) trace_close(r->trace, metadata, err);
+    if (text) r->trace = NULL;
+    cJSON_free(text);
 }
 
 static void run_steps(TrainRun *r, Error *err) {

@@ -18,6 +18,7 @@ typedef struct TrainJob {
     Settings settings;      /* of a fresh one */
     const char *const *set; /* [sets] what was set over the settings of an adapter's file */
     size_t sets;
+    const char *const *about; /* of the pack, for a trace: key, value, ..., NULL; or NULL */
     const llmdiff_train_options *options; /* complete and within their limits */
     /* Draws the validation prompt with that adapter, which `from` is to be called, into a PNG. 0, or -1 with
      * a message; cancelled, it sets *stopped. */

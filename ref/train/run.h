@@ -55,8 +55,9 @@ int run_agree(TrainRun *r, Error *err);
 
 /* run_begin.c: everything before the first step. 0 or -1. */
 int run_begin(TrainRun *r, Error *err);
-/* run_options.c: TrainState.options, malloc'ed; NULL with a message. */
-char *run_options(const TrainRun *r, const Settings *settings, Error *err);
+/* run_options.c: TrainState.options, malloc'ed, of a run that goes on from `from` or, NULL, begins; NULL with
+ * a message. */
+char *run_options(const TrainRun *r, const Settings *settings, const TrainState *from, Error *err);
 
 /* run_end.c: the result in OUT: what has these bytes already stays untouched. 0 or -1. */
 int run_publish(TrainRun *r, Error *err);

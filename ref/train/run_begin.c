@@ -50,9 +50,22 @@ static int refuse_results(const TrainRun *r, Error *err) {
     return err->set ? -1 : 0;
 }
 
+/* With those above it; what can't be made is told by who needs it. */
+static bool make_directories(const char *path) {
+    char *copy = strdup(path);
+    for (char *p = copy; p && *p; p++)
+        if (*p == '/' && p > copy) {
+            *p = '\0';
+            (void)mkdir(copy, 0777);
+            *p = '/';
+        }
+    free(copy);
+    return mkdir(path, 0777) == 0;
+}
+
 static void begin_directory(TrainRun *r, Error *err) {
     const char *out = r->o->output_dir;
-    r->created = mkdir(out, 0777) == 0;
+    r->created = make_directories(out);
     if (!r->created && !is_directory(out))
         fail(err, "--output-dir %s: can't be created: %s", out,
              file_exists(out) ? "it is a file" : strerror(errno));
@@ -264,7 +277,8 @@ static void open_state(TrainRun *r, const char *path, Error *err) {
     Checkpoint *c = path ? checkpoint_open(path, err) : NULL;
     const Adapter *adapter = err->set ? NULL : open_adapter(r, path, err);
     if (!err->set) open_parameters(r, adapter, err);
-    if (!err->set) r->state.options = run_options(r, &adapter->settings, err);
+    if (!err->set)
+        r->state.options = run_options(r, &adapter->settings, c ? checkpoint_state(c) : NULL, err);
     if (!err->set && c) restore(r, c, err);
     if (!err->set && !c)
         dataset_save(r->feed.data, &r->state.position, &r->state.position_size, err);
@@ -299,14 +313,14 @@ int run_begin(TrainRun *r, Error *err) {
     find_checkpoint(r, &path, err);
     if (!err->set) hash_frozen(r, err);
     if (run_agree(r, err) == 0) open_state(r, path, err);
-    if (!err->set) open_cache(r, err);
-    if (!err->set) open_outputs(r, err);
     free(path);
     if (run_agree(r, err)) return -1;
     check_same(r, "the options", r->state.options, strlen(r->state.options), err);
     check_same(r, "the pack", r->hash.sha256, strlen(r->hash.sha256), err);
     check_same(r, "the data set", r->state.position, r->state.position_size, err);
-    if (err->set) return -1;
+    if (!err->set) open_cache(r, err);
+    if (!err->set) open_outputs(r, err);
+    if (run_agree(r, err)) return -1;
     r->observer = (Observer){see, r};
     if (r->trace) r->ctx.observer = &r->observer;
     r->began = clock_now();

@@ -1,13 +1,32 @@
 /* The options that decide a run's bytes, as a checkpoint keeps them: see TrainState.options. */
+#include "ref/text.h"
 #include "ref/train/run.h"
+#include "weights/sha256.h"
 
-static bool add_fixed(cJSON *to, const llmdiff_train_options *o, const Settings *settings) {
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Each choice by itself, so that a message is about one. */
+static bool add_settings(cJSON *to, const Settings *settings) {
     cJSON *json = settings_to_json(settings);
-    char *set = json ? cJSON_PrintUnformatted(json) : NULL;
-    const bool good = set && cJSON_AddStringToObject(to, "set", set);
+    const cJSON *item;
+    bool good = json != NULL;
+    cJSON_ArrayForEach(item, json) {
+        char name[64];
+        char *value = good ? cJSON_PrintUnformatted(item) : NULL;
+        snprintf(name, sizeof name, "set %.50s", item->string);
+        good = value && cJSON_AddRawToObject(to, name, value);
+        cJSON_free(value);
+    }
     cJSON_Delete(json);
-    cJSON_free(set);
-    return good && cJSON_AddNumberToObject(to, "seed", (double)o->seed) &&
+    return good;
+}
+
+static bool add_fixed(cJSON *to, const llmdiff_train_options *o, const Settings *settings,
+                      const char *adapter) {
+    return add_settings(to, settings) && cJSON_AddStringToObject(to, "adapter", adapter) &&
+           cJSON_AddNumberToObject(to, "seed", (double)o->seed) &&
            cJSON_AddNumberToObject(to, "resolution", (double)o->resolution) &&
            cJSON_AddStringToObject(to, "train-only", o->train_only ? o->train_only : "") &&
            cJSON_AddStringToObject(to, "ema-decay", o->ema_decay > 0 ? "on" : "off");
@@ -43,11 +62,41 @@ static bool add_free(cJSON *to, const TrainRun *r) {
            cJSON_AddBoolToObject(to, "random-flip", o->random_flip != 0);
 }
 
-char *run_options(const TrainRun *r, const Settings *settings, Error *err) {
+/* Of the files of the adapter that a run begins with: what tells it from another. */
+static void hash_adapter(const Adapter *adapter, char hex[SHA256_HEX], Error *err) {
+    Text all = {.err = err};
+    const char *path;
+    for (size_t i = 0; (path = model_file_at(adapter->files, i)) != NULL && !err->set; i++)
+        if (sha256_file(path, NULL, NULL, hex, err) == 0) put(&all, "%s\n", hex);
+    char *text = text_finish(&all);
+    if (text) sha256_bytes(text, strlen(text), hex);
+    free(text);
+}
+
+/* "fresh", or the hash of the one given; where a run goes on and none is given, what it began with. */
+static void name_adapter(const TrainRun *r, const TrainState *from, char name[SHA256_HEX],
+                         Error *err) {
+    strcpy(name, "fresh");
+    if (r->job->pack->adapter) {
+        hash_adapter(r->job->pack->adapter, name, err);
+    } else if (from) {
+        cJSON *json = cJSON_Parse(from->options);
+        const cJSON *fixed = cJSON_GetObjectItemCaseSensitive(json, "fixed");
+        const char *then = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(fixed, "adapter"));
+        if (then) snprintf(name, SHA256_HEX, "%s", then);
+        cJSON_Delete(json);
+    }
+}
+
+char *run_options(const TrainRun *r, const Settings *settings, const TrainState *from, Error *err) {
+    char adapter[SHA256_HEX] = "";
+    name_adapter(r, from, adapter, err);
+    if (err->set) return NULL;
     cJSON *json = cJSON_CreateObject();
     cJSON *fixed = json ? cJSON_AddObjectToObject(json, "fixed") : NULL;
     cJSON *changeable = fixed ? cJSON_AddObjectToObject(json, "free") : NULL;
-    const bool good = changeable && add_fixed(fixed, r->o, settings) && add_free(changeable, r);
+    const bool good =
+        changeable && add_fixed(fixed, r->o, settings, adapter) && add_free(changeable, r);
     char *text = good ? cJSON_PrintUnformatted(json) : NULL;
     cJSON_Delete(json);
     if (!text) fail(err, "out of memory");
