@@ -188,7 +188,8 @@ static void leftovers_are_swept(void **state) {
     int lock;
     save(false, 7);
     shell("cp -r checkpoint-7 .checkpoint-8.partial && mkdir .initial .checkpoint-9.partial "
-          ".checkpoint-x.partial mine.12-0.tmp && touch .initial/config.json "
+          ".checkpoint-x.partial .checkpoint-9.partial.keep mine.12-0.tmp && touch "
+          ".initial/config.json "
           ".checkpoint-9.partial/config.json.77-0.tmp adapter.safetensors.12-0.tmp "
           "config.json.1-99.tmp train.jsonl.5-1.tmp figure6.svg.5-1.tmp train.jsonl "
           "notes.12-0.tmp adapter.safetensors.old-0.tmp adapter.safetensors.12.tmp "
@@ -198,7 +199,8 @@ static void leftovers_are_swept(void **state) {
     if (checkpoints_begin(scratch_dir, &lock, &err)) fail_msg("%s", err.message);
     close(lock);
     assert_string_equal(names_in(scratch_dir),
-                        ".checkpoint-x.partial adapter.safetensors.12-0.tmp.keep "
+                        ".checkpoint-9.partial.keep .checkpoint-x.partial "
+                        "adapter.safetensors.12-0.tmp.keep "
                         "adapter.safetensors.12.tmp adapter.safetensors.old-0.tmp checkpoint-7 "
                         "mine.12-0.tmp notes.12-0.tmp train.jsonl validation");
     assert_string_equal(names_in(scratch("validation")),

@@ -102,7 +102,7 @@ static void damaged_numbers(void **state) {
     all_right();
 }
 
-/* Ten steps inherit what gradients and AdamW alone show; these don't from each other. */
+/* AdamW is given its gradients; ten steps inherit what it does wrong. */
 static void what_diverges_by_itself(void **state) {
     (void)state;
     fresh_port(ours);

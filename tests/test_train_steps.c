@@ -1,10 +1,8 @@
 /* What a training run's steps are made of, by its trace and its log: how draws are spread, that the loss is
- * the mean over all samples, that the update is AdamW's of the clipped gradient, that the cache mixes
- * nothing up, that the log adds up;
+ * the mean over all samples, that the update is AdamW's of the clipped gradient, that the log adds up;
  * and that a step whose numbers aren't finite is none. */
 #include "train_run.h"
 
-#include "ref/image.h"
 #include "ref/noise.h"
 #include "ref/train/keyed.h"
 
@@ -189,66 +187,6 @@ static void the_update_is_adamws(void **state) {
     safetensors_close(trained);
 }
 
-/* ---- the cache -------------------------------------------------------------------------------------------- */
-
-/* Two pictures of one size that begin alike, and are cut from anywhere. */
-static void write_pictures(void) {
-    enum { WIDE = 16, HIGH = 40 };
-    Error err = {0};
-    assert_int_equal(mkdir(path("@/data"), 0777), 0);
-    for (int k = 0; k < 2; k++) {
-        uint8_t rgb[HIGH * WIDE * 3];
-        char name[32];
-        for (int i = 0; i < HIGH * WIDE * 3; i++)
-            rgb[i] = (uint8_t)(i < 1000 ? i % 97 : (i * (5 + 2 * k)) % 251);
-        snprintf(name, sizeof name, "@/data/%d.png", k);
-        if (image_write_png(path(name), rgb, WIDE, HIGH, NULL, &err)) fail_msg("%s", err.message);
-        snprintf(name, sizeof name, "@/data/%d.txt", k);
-        put_text(name, "a red circle");
-    }
-}
-
-/* A run of eight steps with that choice, with the cache that all share, or none. */
-static void run_on_pictures(const char *out, const char *choice, bool random_flip, bool cached) {
-    static char data[128], cache[128];
-    llmdiff_error error;
-    llmdiff_train_options o = training(out);
-    snprintf(data, sizeof data, "%s", path("@/data"));
-    snprintf(cache, sizeof cache, "%s", path("@/shared"));
-    o.train_data_dir = data;
-    o.cache_dir = cache;
-    o.cache_limit = cached;
-    o.random_flip = random_flip;
-    o.train_batch_size = 1;
-    o.max_train_steps = 8;
-    const llmdiff_options with = {.size = sizeof with,
-                                  .model = MICRO,
-                                  .use = LLMDIFF_USE_TRAIN,
-                                  .set = &choice,
-                                  .sets = choice != NULL};
-    llmdiff_pack *pack = opened_pack(&with);
-    if (llmdiff_train(pack, &o, &error)) fail_msg("%s", error.message);
-    llmdiff_close(pack);
-}
-
-/* Runs that differ in one thing don't find each other's entries. */
-static void the_cache_tells_apart(void **state) {
-    (void)state;
-    static const struct {
-        const char *choice;
-        bool random_flip;
-    } run[] = {{NULL, false}, {"word_score=false", false}, {"score=difference", true}};
-    write_pictures();
-    for (int i = 0; i < 3; i++) {
-        char with[32], without[32];
-        snprintf(with, sizeof with, "@/with%d", i);
-        snprintf(without, sizeof without, "@/without%d", i);
-        run_on_pictures(with, run[i].choice, run[i].random_flip, true);
-        run_on_pictures(without, run[i].choice, run[i].random_flip, false);
-        assert_same_result(with, without, 8);
-    }
-}
-
 /* ---- the log --------------------------------------------------------------------------------------------- */
 
 /* smoothed_loss: the mean of all steps so far, from the 50th on each counts a fiftieth. */
@@ -368,7 +306,6 @@ int main(void) {
         IN_A_DIRECTORY(the_next_step_has_other_draws),
         IN_A_DIRECTORY(the_loss_is_the_mean),
         IN_A_DIRECTORY(the_update_is_adamws),
-        IN_A_DIRECTORY(the_cache_tells_apart),
         IN_A_DIRECTORY(the_log_adds_up),
         IN_A_DIRECTORY(an_infinite_gradient_is_no_step),
         IN_A_DIRECTORY(unsound_numbers_are_not_saved),

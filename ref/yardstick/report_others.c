@@ -1,6 +1,6 @@
 /* What diverges by itself beside the first divergence. See yardstick.h.
  *
- * An operator, a module or a training step is given the truth's inputs, and so is every stage of a forced walk: there a
+ * An operator or a module is given the truth's inputs, and so is every stage of a forced walk: there a
  * mismatch is nobody else's fault, and a small first one must not hide a big one. */
 #include "ref/yardstick/yardstick.h"
 
@@ -18,8 +18,8 @@ static bool own_fault(const Row *row) {
     static const char forced[] = ".forced";
     const size_t n = row->group ? strlen(row->group) : 0;
     if (!n || row->verdict == ROW_MATCH || row->verdict >= ROW_MISSING) return false;
-    /* ten steps inherit what gradients and AdamW alone show */
-    if (strcmp(row->group, "train") == 0) return strncmp(row->name, "steps/", 6) != 0;
+    /* a whole step inherits what its operators and modules do wrong; AdamW is given its gradients */
+    if (strcmp(row->group, "train") == 0) return strncmp(row->name, "adamw/", 6) == 0;
     return strcmp(row->group, "operators") == 0 || strcmp(row->group, "modules") == 0 ||
            strcmp(row->group, "gradients") == 0 ||
            (n >= sizeof forced && strcmp(row->group + n - sizeof forced + 1, forced) == 0);
@@ -33,7 +33,7 @@ static bool take_off(const char **name, const char *beginning) {
 }
 
 /* The module alone, whichever evaluation, step or prompt it was: "unet/0/cond/mid_block" is
- * "unet/mid_block", "latents/3" is "latents". Of an operator or a module the case: without "/y"; so of a training step. */
+ * "unet/mid_block", "latents/3" is "latents". Of an operator or a module the case: without "/y"; so of AdamW. */
 static void part_of(const Row *row, char name[OTHER_SIZE]) {
     const char *rest = row->name;
     const bool walk = strchr(row->group, '.') != NULL, train = strcmp(row->group, "train") == 0;
