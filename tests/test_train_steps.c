@@ -221,6 +221,22 @@ static void the_log_adds_up(void **state) {
     free(text);
 }
 
+/* The run died in the midst of the line after the checkpoint's. */
+static void a_torn_line_goes(void **state) {
+    (void)state;
+    LogLines l;
+    llmdiff_train_options o = training("@/out");
+    train_until(o, 2);
+    FILE *f = fopen(path("@/out/train.jsonl"), "a");
+    assert_non_null(f);
+    fputs("{\"step\":3,\"lo", f);
+    fclose(f);
+    o.resume_from_checkpoint = "latest";
+    train_well(&o);
+    read_log("@/out/train.jsonl", &l);
+    assert_int_equal(l.steps, 4);
+}
+
 /* ---- numbers that are none -------------------------------------------------------------------------------- */
 
 /* An adapter in which an added attention is as large as numbers get, and counts nothing (a2 = 0): the loss
@@ -307,6 +323,7 @@ int main(void) {
         IN_A_DIRECTORY(the_loss_is_the_mean),
         IN_A_DIRECTORY(the_update_is_adamws),
         IN_A_DIRECTORY(the_log_adds_up),
+        IN_A_DIRECTORY(a_torn_line_goes),
         IN_A_DIRECTORY(an_infinite_gradient_is_no_step),
         IN_A_DIRECTORY(unsound_numbers_are_not_saved),
     };
