@@ -154,7 +154,7 @@ int cli_seed(const Options *o, uint64_t *seed, llmdiff_error *err);
 /* A wrong --set is better told before any model is opened. 0 or -1. */
 int cli_check_settings(const Options *o, llmdiff_error *err);
 bool has_extension(const char *path, const char *extension);
-/* What --trace and --trace-only may be together. 0 or -1. */
+/* What --trace and --trace-only may be together, and that no tensors are written over a model's. 0 or -1. */
 int cli_check_trace(const Options *o, llmdiff_error *err);
 
 /* ---- cli_prompts.c ----------------------------------------------------------------------------- */

@@ -60,7 +60,41 @@ int cli_pack(const Options *o, CommandBit command, llmdiff_options *pack, llmdif
     return 0;
 }
 
+/* A name that a model's tensors are read by. */
+static bool is_model_file(const char *path) {
+    static const char *const stems[] = {"model", "diffusion_pytorch_model", "adapter"};
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    for (int i = 0; i < 3; i++)
+        if (strncmp(name, stems[i], strlen(stems[i])) == 0) return true;
+    return false;
+}
+
+/* Tensors written over those that are read would be the end of the model. */
+static int check_model_files(const Options *o, const char *flag, const char *path,
+                             llmdiff_error *err) {
+    const struct {
+        const char *name, *instead;
+    } part[] = {{"llm", o->llm},
+                {"unet", o->unet},
+                {"vae", o->vae},
+                {"adapter", o->adapter},
+                {"text_encoder", o->text_encoder}};
+    if (!path || !has_extension(path, ".safetensors") || !is_model_file(path)) return 0;
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        char dir[4096];
+        snprintf(dir, sizeof dir, "%s/%s", o->model ? o->model : ".", part[i].name);
+        if (lies_in(path, part[i].instead ? part[i].instead : dir))
+            return cli_fail(err, "%s: %s is the %s's: it would be overwritten", flag, path,
+                            part[i].name);
+    }
+    return 0;
+}
+
 int cli_check_trace(const Options *o, llmdiff_error *err) {
+    if (check_model_files(o, "--trace", o->trace, err) ||
+        check_model_files(o, "--save-latents", o->save_latents, err) ||
+        check_model_files(o, "--output", o->output, err))
+        return -1;
     if (o->trace && !has_extension(o->trace, ".safetensors"))
         return cli_fail(err, "--trace: expected a name that ends in .safetensors, found \"%s\"",
                         o->trace);

@@ -61,7 +61,7 @@ const Option option_table[] = {
     {TRAIN, "Data", 0, "center-crop", SWITCH(center_crop), NULL, 0, 0, NULL,
      "cut pictures to squares at their middle\n(default: anywhere)"},
     {TRAIN, "Data", 0, "random-flip", SWITCH(random_flip), NULL, 0, 0, NULL,
-     "mirror every second picture"},
+     "mirror about half of the pictures"},
     {TRAIN, "Data", 0, "caption-dropout", NUMBER(caption_dropout), "0.1", 0, 1, NULL,
      "how many of the captions are left empty, for\nguidance"},
     {TRAIN, "Data", 0, "max-bad-samples", WHOLE(max_bad_samples), "100", 0, INT64_MAX, NULL,

@@ -150,6 +150,24 @@ static int check_pack(const Pack *pack, Error *err) {
     return 0;
 }
 
+/* What the first validation picture would find wrong, hours later. */
+static int check_validation(const llmdiff_train_options *o, const Pack *pack, Error *err) {
+    TokenIds ids;
+    Request r = request_default(pack);
+    if (!o->validation_prompt) return 0;
+    r.width = r.height = o->resolution;
+    if (request_check(&r, pack, err) ||
+        tokenizer_encode(pack->tokenizer, o->validation_prompt, strlen(o->validation_prompt), true,
+                         &ids, err))
+        return -1;
+    if ((int64_t)ids.count > pack->llm->max_positions)
+        fail(err,
+             "--validation-prompt: expected at most %lld tokens, the LLM's positions, found %zu",
+             (long long)pack->llm->max_positions, ids.count);
+    token_ids_free(&ids);
+    return err->set ? -1 : 0;
+}
+
 /* ---- validation pictures --------------------------------------------------------------------------------- */
 
 typedef struct Drawing {
@@ -224,6 +242,7 @@ llmdiff_status llmdiff_train(const llmdiff_pack *pack, const llmdiff_train_optio
     const bool well =
         opened_for(pack, LLMDIFF_USE_TRAIN, &err) &&
         take_train_options(&o, options, &pack->pack, &err) &&
+        check_validation(&o, &pack->pack, &err) == 0 &&
         take_settings(&job.settings, (const char *const *)pack->set, pack->sets, &err);
     if (well) check_pack(&pack->pack, &err);
     if (another_failed(options, &err)) return cancelled(error, &err);

@@ -80,6 +80,15 @@ static void what_is_asked_for(void **state) {
     refused(TRAIN_ON("--trace-only", "^g"), 2, "--trace-only: expected a trace to choose for");
     refused(TRAIN_ON("--trace", "@/t.safetensors", "--trace-only", "("), 2, "--trace-only: ");
     refused(TRAIN_ON("--trace", "@/no/t.safetensors"), 1, "can't be created");
+    refused(TRAIN_ON("--trace", MICRO "/unet/diffusion_pytorch_model.safetensors"), 2,
+            "--trace: " MICRO
+            "/unet/diffusion_pytorch_model.safetensors is the unet's: it would be "
+            "overwritten");
+    char prompt[2048];
+    for (size_t i = 0; i < sizeof prompt - 1; i++) prompt[i] = i % 2 ? ' ' : 'x';
+    prompt[sizeof prompt - 1] = '\0';
+    refused(TRAIN_ON("--validation-prompt", prompt), 2,
+            "--validation-prompt: expected at most 128 tokens, the LLM's positions, found ");
     refused(
         TRAIN_ON("--resume-from-checkpoint", "checkpoint-7"), 1,
         "--resume-from-checkpoint: expected \"latest\" or a checkpoint's directory, found nothing "
@@ -87,6 +96,8 @@ static void what_is_asked_for(void **state) {
     refused(TRAIN_ON("--cache-dir", "@/no/cache"), 1, "--cache-dir @/no/cache: can't be created");
     refused(TRAIN_ON("--adam-epsilon", "0"), 2, "--adam-epsilon: expected 1e-30 to ");
     put_text("@/file", "");
+    refused(TRAIN_ON("--cache-dir", "@/file"), 1,
+            "--cache-dir @/file: can't be created: it is a file");
     refused(TRAIN_ON("--output-dir", "@/file/out"), 1,
             "--output-dir @/file/out: can't be created: Not a directory");
     refused(TRAIN_ON("--output-dir", "@/file"), 1,
@@ -112,6 +123,10 @@ static void packs_that_do_not_do(void **state) {
 
 static void data_sets_that_are_none(void **state) {
     (void)state;
+    shell("cp -r " PICTURES " @/data");
+    assert_error_holds(TRAIN("--train-data-dir", "@/data", "--output-dir", "@/data/out"), 1,
+                       "--output-dir @/data/out: is in the data set @/data");
+    assert_false(is_there("@/data/out"));
     shell("mkdir @/empty @/bare @/gone && cp " PICTURES "/0.png @/bare && cp " PICTURES
           "/0.png @/gone");
     refused(TRAIN("--train-data-dir", "@/none"), 1, "@/none: can't be opened");

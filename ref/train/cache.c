@@ -85,7 +85,8 @@ Cache *cache_open(const CacheOptions *o, Error *err) {
         return NULL;
     }
     if (mkdir(o->dir, 0777) && !is_directory(o->dir)) {
-        fail(err, "--cache-dir %s: can't be created: %s", o->dir, strerror(errno));
+        fail(err, "--cache-dir %s: can't be created: %s", o->dir,
+             errno == EEXIST ? "it is a file" : strerror(errno));
         cache_close(c);
         return NULL;
     }

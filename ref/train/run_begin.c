@@ -63,14 +63,28 @@ static bool make_directories(const char *path) {
     return mkdir(path, 0777) == 0;
 }
 
+/* Its validation pictures would count as the data set's. */
+static void refuse_inside(const TrainRun *r, Error *err) {
+    char *out = realpath(r->o->output_dir, NULL), *data = realpath(r->o->train_data_dir, NULL);
+    const size_t n = data ? strlen(data) : 0;
+    if (out && data && strncmp(out, data, n) == 0 && (out[n] == '/' || !out[n]))
+        fail(err,
+             "--output-dir %s: is in the data set %s, as whose pictures its own would count: "
+             "expected "
+             "another place",
+             r->o->output_dir, r->o->train_data_dir);
+    free(out);
+    free(data);
+}
+
 static void begin_directory(TrainRun *r, Error *err) {
     const char *out = r->o->output_dir;
     r->created = make_directories(out);
     if (!r->created && !is_directory(out))
         fail(err, "--output-dir %s: can't be created: %s", out,
              file_exists(out) ? "it is a file" : strerror(errno));
-    else if (checkpoints_begin(out, &r->lock, err) == 0)
-        refuse_results(r, err);
+    refuse_inside(r, err);
+    if (!err->set && checkpoints_begin(out, &r->lock, err) == 0) refuse_results(r, err);
 }
 
 /* Where the run goes on from: *path malloc'ed, or NULL if it begins anew. */
@@ -315,9 +329,12 @@ int run_begin(TrainRun *r, Error *err) {
     if (run_agree(r, err) == 0) open_state(r, path, err);
     free(path);
     if (run_agree(r, err)) return -1;
+    const real *moments_end = r->p.gradient + 3 * r->p.numbers;
     check_same(r, "the options", r->state.options, strlen(r->state.options), err);
     check_same(r, "the pack", r->hash.sha256, strlen(r->hash.sha256), err);
     check_same(r, "the data set", r->state.position, r->state.position_size, err);
+    check_same(r, "the adapter", r->p.memory, (size_t)(moments_end - r->p.memory) * sizeof(real),
+               err);
     if (!err->set) open_cache(r, err);
     if (!err->set) open_outputs(r, err);
     if (run_agree(r, err)) return -1;
