@@ -308,6 +308,34 @@ static void one_run_at_a_time(void **state) {
     assert_error_holds(r, 1, "@/out: ");
 }
 
+/* What a model is read from is never an output, of any command, by whatever path. */
+static void models_stay(void **state) {
+    (void)state;
+    shell("cp -r " MICRO " @/p && cp -r @/p @/before && ln -s p/adapter @/link");
+    static const char *const file[] = {
+        "@/p/unet/diffusion_pytorch_model.safetensors", "@/p/adapter/adapter.safetensors",
+        "@/link/adapter.safetensors", "@/p/llm/model-00001-of-00002.safetensors"};
+    for (int i = 0; i < 4; i++) {
+        assert_error_holds(RUN("generate", "-m", "@/p", "--adapter", "@/p/adapter", "-p", "a", "-o",
+                               "@/x.png", "--trace", file[i]),
+                           2, "it would be overwritten");
+        assert_error_holds(
+            RUN("generate", "-m", "@/p", "-p", "a", "-o", "@/x.png", "--save-latents", file[i]), 2,
+            "it would be overwritten");
+        assert_error_holds(RUN("encode", "-m", "@/p", "-p", "a", "-o", file[i]), 2,
+                           "it would be overwritten");
+        assert_error_holds(RUN("train", "-m", "@/p", "--adapter", "@/p/adapter", "--output-dir",
+                               "@/out", "--train-data-dir", PICTURES, "--trace", file[i]),
+                           2, "it would be overwritten");
+    }
+    shell("diff -r @/p @/before");
+    assert_false(is_there("@/out"));
+    assert_int_equal(RUN("generate", "-m", "@/p", "-p", "a", "-o", "@/x.png", "--steps", "1",
+                         "--trace", "@/p/adapter/trace.safetensors")
+                         .code,
+                     0);
+}
+
 static void misuse_is_told(void **state) {
     (void)state;
     llmdiff_error error;
@@ -352,7 +380,8 @@ int main(void) {
         IN_A_DIRECTORY(data_sets_that_are_none), IN_A_DIRECTORY(samples_that_are_broken),
         IN_A_DIRECTORY(numbers_that_are_none),   IN_A_DIRECTORY(outputs_that_are_taken),
         IN_A_DIRECTORY(runs_that_do_not_go_on),  IN_A_DIRECTORY(ctrl_c_saves),
-        IN_A_DIRECTORY(one_run_at_a_time),       IN_A_DIRECTORY(misuse_is_told),
+        IN_A_DIRECTORY(one_run_at_a_time),       IN_A_DIRECTORY(models_stay),
+        IN_A_DIRECTORY(misuse_is_told),
     };
     return cmocka_run_group_tests_name("training on bad input", tests, NULL, NULL);
 }
