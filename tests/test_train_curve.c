@@ -30,7 +30,7 @@ static void descend(TrainCase *c, real *loss) {
 
 /* Each tenth has a yardstick of its own: runs that round differently move apart. */
 static void is_torch_s(const real *loss, Golden *g) {
-    char name[16];
+    char name[24];
     for (int k = 0; k < STEPS; k += 10) {
         snprintf(name, sizeof name, "loss.%d", k + 10);
         golden_check_data(g, name, loss + k, 1, (int64_t[]){10}, GRADIENT);
