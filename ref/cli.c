@@ -113,6 +113,10 @@ static int run_command(const Command *command, int argc, char **argv, llmdiff_er
         return team_close(&team, err->status ? EXIT_FAILED : EXIT_OK, err, print_error);
     int code = EXIT_USAGE;
     options_parse(command, argc, argv, &o, err);
+    CommandBit others = command->bit;
+    team_share(&team, &others, sizeof others);
+    if (others != command->bit)
+        cli_fail(err, "mpirun: expected one command for all processes, found several");
     if (team_agree(&team, err) == 0) {
         o.team = &team;
         if (!o.help) {

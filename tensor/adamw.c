@@ -11,7 +11,7 @@
 #    define SQRT sqrtf
 #endif
 
-/* torch.nn.utils.clip_grad_norm_: the norm of the tensors' norms */
+/* torch.nn.utils.clip_grad_norm_. Upstream takes the norm of the tensors' norms, which is this one. */
 double clip_gradients(Context *ctx, const Learned *p, int64_t count, double max_norm) {
     double square = 0;
     for (int64_t i = 0; i < count; i++) square += dot(ctx, p[i].n, p[i].grad, p[i].grad);

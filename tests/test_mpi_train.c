@@ -253,6 +253,13 @@ static void what_is_wrong_with_one_is_told_by_it(void **state) {
     assert_error(RUN(FIRST("@/c"), SECOND, "--output-dir", "@/c", "--train-data-dir", PICTURES,
                      "--vae", "@/vae"),
                  1, "the pack: expected the same on all processes");
+    assert_error(RUN(FIRST("@/d"), SECOND, "--output-dir", "@/d", "--train-data-dir", PICTURES,
+                     "--adapter", MICRO "/adapter"),
+                 1, "--adapter and --resume-from-checkpoint: expected the same on all processes");
+    r = RUN("-np", "1", MPI_PROGRAM, "generate", "-p", "a", "-o", "@/a.png", SECOND, "--output-dir",
+            "@/e", "--train-data-dir", PICTURES);
+    assert_error_holds(r, 2, "llmdiff: rank 1 on ");
+    assert_holds(r.err, ": mpirun: expected one command for all processes, found several");
 }
 
 /* ---- ends that nobody chose --------------------------------------------------------------------------------------- */

@@ -1,7 +1,9 @@
 /* Algorithm 1 where only g and eta change: the LLM is frozen, so that of a caption x^T and each block's
  * delta_t = S_sentence - S_word are computed once, and c is a sum over them:
  *
- *     c = c^T + sum_t g(t) delta_t + sqrt(2 softplus(eta_t)) eps_t
+ *     c = c^T + sum_t [ g(t) delta_t + sqrt(2 h(t)) eps_t ],   h(t) = softplus(eta_t)
+ *
+ * for score "residual"; g_scale, h_scale and score "difference" as alg1_step has them.
  *
  *     FrozenPrompt prompt = frozen_prompt(ctx, llm, &settings, ids, n);
  *     Tensor c = encoding_sum(ctx, &prompt, scalars, &settings, &noise, "");

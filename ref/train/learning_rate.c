@@ -29,7 +29,7 @@ static double factor(const LearningRate *lr, int64_t done) {
     case LEARNING_RATE_LINEAR: return fmax(0, (double)(lr->steps - done) / length);
     case LEARNING_RATE_COSINE:
         /* upstream rises again behind the last step, and so does this */
-        return fmax(0, 0.5 * (1 + cos(PI * 0.5 * 2 * ((double)(done - lr->warmup) / length))));
+        return fmax(0, 0.5 * (1 + cos(PI * ((double)(done - lr->warmup) / length))));
     }
     return 1;
 }

@@ -326,7 +326,10 @@ int run_begin(TrainRun *r, Error *err) {
     if (run_agree(r, err)) return -1;
     find_checkpoint(r, &path, err);
     if (!err->set) hash_frozen(r, err);
-    if (run_agree(r, err) == 0) open_state(r, path, err);
+    run_agree(r, err);
+    const char from = path ? 'c' : r->job->pack->adapter ? 'a' : 'f'; /* fresh: a call of all */
+    check_same(r, "--adapter and --resume-from-checkpoint", &from, 1, err);
+    if (!err->set) open_state(r, path, err);
     free(path);
     if (run_agree(r, err)) return -1;
     const real *moments_end = r->p.gradient + 3 * r->p.numbers;
