@@ -46,7 +46,7 @@ def compare(title, a, pack, resolution, batch, steps, ours=(), theirs=()):
         inputs = f"{directory}/inputs.safetensors"
         torch = [sys.executable, HERE / "bench_train.py", pack, inputs]
         subprocess.run([*torch, "--write", f"--resolution={resolution}", f"--batch={batch}"], check=True)
-        common = [f"--steps", str(steps + 1), "--threads", str(a.threads)]
+        common = ["--steps", str(steps + 1), "--threads", str(a.threads)]
         c, py = [], []
         for _ in range(a.rounds):
             c.append(run([OURS, pack, inputs, *common, *ours], {}))
@@ -73,10 +73,11 @@ def main():
     tiny, full = HERE.parent / "weights/tiny", a.full
     checkpointing = ["--checkpointing"]
     cases = [("tiny 64x64, batch 1", tiny, 64, 1, 20, [], []),
-             ("tiny 64x64, batch 16", tiny, 64, 16, 8, [], []),
-             ("tiny 64x64, 16; torch in one call", tiny, 64, 16, 8, [], ["--batched"])]
+             ("tiny 64x64, batch 16", tiny, 64, 16, 8, [], ["--batched"]),
+             ("the same, PyTorch one by one", tiny, 64, 16, 8, [], [])]
     if full:
         cases += [("256x256", full, 256, 1, 2, [], []),
+                  ("256x256, batch 4", full, 256, 4, 1, [], ["--batched"]),
                   ("512x512", full, 512, 1, 1, [], []),
                   ("512x512, checkpointing", full, 512, 1, 1, checkpointing, checkpointing)]
     print(f"{'':34} {'':8} {'forward':>9} {'backward':>9} {'optimizer':>9} {'step':>9} "
