@@ -55,7 +55,7 @@ WARN = -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototy
 HARD = -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 LINKHARD = -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS  ?= -O3 -g
-override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -fopenmp -fPIC -fvisibility=hidden $(WARN) -MMD -MP \
+override CFLAGS += -std=c11 -D_XOPEN_SOURCE=700 -fopenmp -fPIC -fvisibility=hidden $(WARN) -MMD -MP \
     -I. \
     $(if $(filter double,$(REAL)),-DLLMDIFF_DOUBLE) $(shell pkg-config --cflags openblas 2>/dev/null)
 ifeq ($(SAN),1)

@@ -1,6 +1,5 @@
 /* The program as a person meets it: options, help, what each command prints and writes. What it says
  * of bad input is in test_cli_bad_input.c. */
-#define _XOPEN_SOURCE 700 /* posix_openpt */
 #include "cli_run.h"
 
 #include "ref/image.h"

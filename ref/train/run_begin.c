@@ -69,7 +69,7 @@ static void refuse_inside(const TrainRun *r, Error *err) {
     const size_t n = data ? strlen(data) : 0;
     if (out && data && strncmp(out, data, n) == 0 && (out[n] == '/' || !out[n]))
         fail(err,
-             "--output-dir %s: is in the data set %s, as whose pictures its own would count: "
+             "--output-dir %s: is in the data set %s, as whose pictures its own would count; "
              "expected "
              "another place",
              r->o->output_dir, r->o->train_data_dir);
