@@ -143,15 +143,19 @@ endif
 test-programs: all $(TESTS:%=$(BUILD)/%) $(SUM)
 mpi-programs: all $(filter $(BUILD)/test_mpi%,$(TESTS:%=$(BUILD)/%)) $(SUM)
 
+# Of both precisions, or of the one that PRECISIONS=float leaves.
+PRECISIONS ?= float double
+TESTED = $(patsubst double,$(BUILD:%$(VARIANT)=%f64),$(PRECISIONS:float=$(BUILD:%$(VARIANT)=%f32)))
+
 test-mpi:
 	@$(MAKE) --no-print-directory -j$(JOBS) MPI=1 REAL=float mpi-programs
 	@$(MAKE) --no-print-directory -j$(JOBS) MPI=1 REAL=double mpi-programs
 	@ONLY='test_mpi*' LLMDIFF_MPI=1 tests/run.sh build/f32 build/f64
 
 test:
-	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float test-programs
-	@$(MAKE) --no-print-directory -j$(JOBS) REAL=double test-programs
-	@tests/run.sh $(BUILD:%$(VARIANT)=%f32) $(BUILD:%$(VARIANT)=%f64)
+	@set -e; for real in $(PRECISIONS); do \
+	    $(MAKE) --no-print-directory -j$(JOBS) REAL=$$real test-programs; done
+	@tests/run.sh $(TESTED)
 
 # Worst errors of every station, both precisions, beside torch float32's.
 report:
