@@ -16,6 +16,7 @@ Elements of a step's batches, one after the other, stand under "b/":
                          -> train/norm (of all that is given, before clipping, after each step),
                          after.1/<parameter>, adamw/<parameter>/{m,v} after step 10, after.10/<parameter>.
                          Parameters start as the adapter has them, matrices (ndim 2) decay
+                         parameters lr, beta1, beta2, eps (AdamW's), weight_decay, max_grad_norm, steps
     train/steps          ten steps on elements 2 k and 2 k + 1 modulo 4, as two batches of one
                          -> train/loss, train/norm of each step, after.{1,10}/<parameter> of all, those too
                          that the settings leave out: they stay as they are. Not m: a sum of gradients that

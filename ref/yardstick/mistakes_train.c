@@ -31,6 +31,7 @@ static const char *const mistakes[TRAIN_MISTAKES] = {
     [TRAIN_CORRECTION_LATE] = "with the bias correction of the next step",
     [TRAIN_EPS_IN_ROOT] = "with AdamW's eps under the root",
     [TRAIN_EPS_UNCORRECTED] = "with AdamW's eps added to sqrt(v) before its bias correction",
+    [TRAIN_EPS_DEFAULT] = "with torch's default, 1e-8, for the case's eps of AdamW",
     [TRAIN_BETAS_SWAPPED] = "with beta1 and beta2 swapped",
 };
 

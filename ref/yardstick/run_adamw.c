@@ -44,6 +44,7 @@ static void mistaken_step(const AdamW *o, int64_t step, const Learned *p, TrainM
         double root = sqrt(v / of_v) + o->eps;
         if (wrong == TRAIN_EPS_IN_ROOT) root = sqrt(v / of_v + o->eps);
         if (wrong == TRAIN_EPS_UNCORRECTED) root = (sqrt(v) + o->eps) / sqrt(of_v);
+        if (wrong == TRAIN_EPS_DEFAULT) root = sqrt(v / of_v) + 1e-8;
         p->w[i] = (real)(w - o->lr * m / of_m / root);
         p->m[i] = (real)m;
         p->v[i] = (real)v;
