@@ -1,4 +1,4 @@
-/* Losses of samples and their way back: see step.h. */
+/* Losses of samples, L = mean((eps_theta(z_t, c) - eps)^2), and their way back (spec, section 5): see step.h. */
 #include "ref/train/step.h"
 
 #include "tensor/tape.h"
