@@ -41,8 +41,11 @@ typedef struct Options {
     const char **set; /* "KEY=VALUE", in the order given; [sets], malloc'ed */
     size_t sets;
     int64_t width, height; /* 0: the pack's size */
-    int64_t steps, seed, batch_count, threads;
-    double cfg_scale, eta;
+    int64_t steps;         /* 0: the pack's */
+    int64_t enlarge;       /* 0: to at least 256 pixels of width */
+    int64_t seed, batch_count, threads;
+    double cfg_scale; /* NaN: the pack's */
+    double eta;
     const char *sampling_method; /* NULL: the pack's */
     const char *output, *init_latents, *save_latents, *noise, *conditioner, *text_encoder,
         *tokenizer, *init_image, *mask, *force, *trace, *trace_only;

@@ -3,6 +3,7 @@
  * b the batch count, with seed + k % b; of several processes rank k % ranks draws it. */
 #include "ref/cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -95,12 +96,17 @@ static int on_progress(void *user, const char *stage, int64_t done, int64_t of) 
     return progress_report(&((Job *)user)->progress, stage, done, of);
 }
 
+static int64_t enlargement(const Job *job, const llmdiff_result *picture) {
+    return job->o->enlarge ? job->o->enlarge : llmdiff_enlargement(picture);
+}
+
 /* A preview that can't be written ends the run: the picture itself couldn't be either. */
 static int on_preview(void *user, int64_t done, int64_t of, const llmdiff_result *picture) {
     Job *job = user;
     (void)of;
     char *name = job->writing ? cli_preview_name(job->writing, done, &job->callback_error) : NULL;
-    if (name) llmdiff_save_png(picture, name, &job->callback_error);
+    if (name)
+        llmdiff_save_png_enlarged(picture, name, enlargement(job, picture), &job->callback_error);
     free(name);
     return job->callback_error.status != LLMDIFF_OK;
 }
@@ -108,13 +114,13 @@ static int on_preview(void *user, int64_t done, int64_t of, const llmdiff_result
 static void make_request(Job *job) {
     const Options *o = job->o;
     llmdiff_request *r = &job->request;
-    llmdiff_request_default(r, sizeof *r);
+    llmdiff_request_for(job->pack, r, sizeof *r);
     r->negative_prompt = o->negative_prompt;
     r->width = o->width;
     r->height = o->height;
     r->sampling_method = o->sampling_method;
-    r->steps = o->steps;
-    r->cfg_scale = o->cfg_scale;
+    if (o->steps) r->steps = o->steps;
+    if (!isnan(o->cfg_scale)) r->cfg_scale = o->cfg_scale;
     r->eta = o->eta;
     r->clip_skip = o->clip_skip;
     r->init_image_file = o->init_image;
@@ -199,12 +205,17 @@ static int write_latents(const Job *job, const llmdiff_result *result, int64_t i
 static int write_picture(Job *job, const llmdiff_result *result, int64_t i, llmdiff_error *err) {
     char *path = cli_numbered(job->o->output, i, err);
     if (path && job->o->save_latents) write_latents(job, result, i, err);
-    const size_t room = path ? strlen(path) + 128 : 0;
+    const size_t room = path ? strlen(path) + 160 : 0;
     char *line = path ? malloc(room) : NULL;
     if (path && !line) cli_fail(err, "out of memory");
-    if (!err->status && llmdiff_save_png(result, path, err) == LLMDIFF_OK) {
-        snprintf(line, room, "%s: %lld x %lld, seed %llu\n", path, (long long)llmdiff_width(result),
-                 (long long)llmdiff_height(result), (unsigned long long)job->request.seed);
+    const long long w = llmdiff_width(result), h = llmdiff_height(result);
+    const long long n = enlargement(job, result);
+    if (!err->status && llmdiff_save_png_enlarged(result, path, n, err) == LLMDIFF_OK) {
+        const int used = snprintf(line, room, "%s: %lld x %lld, seed %llu", path, w, h,
+                                  (unsigned long long)job->request.seed);
+        char *end = line + used;
+        if (n > 1) end += sprintf(end, ", enlarged to %lld x %lld", n * w, n * h);
+        strcpy(end, "\n");
         say(job, i, line, err);
     }
     free(line);

@@ -182,7 +182,7 @@ static int take_operand(const Command *command, const char *word, Options *o, ll
 }
 
 int options_parse(const Command *command, int argc, char **argv, Options *o, llmdiff_error *err) {
-    *o = (Options){.rtol = -1, .atol = -1};
+    *o = (Options){.rtol = -1, .atol = -1, .cfg_scale = NAN};
     o->set = malloc(((size_t)argc + 1) * sizeof *o->set);
     if (!o->set) return cli_fail(err, "out of memory");
     for (size_t i = 0; i < option_count; i++)

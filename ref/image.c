@@ -28,6 +28,7 @@ typedef struct Job {
     uint8_t *bytes; /* memory written to [size], with room for [room] */
     size_t size, room;
     png_textp chunk;    /* the texts written */
+    uint8_t *wide;      /* a row as it is written */
     const char *unread; /* [left]: what is left to read */
     size_t left;
     Image image; /* read */
@@ -110,39 +111,55 @@ static int set_text(Job *job, const char *const *text) {
     return 0;
 }
 
+/* A row of `width` pixels, each `enlarge` times. */
+static void widen(const uint8_t *in, size_t width, size_t enlarge, uint8_t *out) {
+    for (size_t x = 0; x < width * enlarge; x++) memcpy(out + 3 * x, in + x / enlarge * 3, 3);
+}
+
 static int write_all(Job *job, const uint8_t *rgb, uint32_t width, uint32_t height,
-                     const char *const *text) {
+                     uint32_t enlarge, const char *const *text) {
     if (setjmp(png_jmpbuf(job->png))) return -1;
     png_set_write_fn(job->png, job, write_bytes, flush_nothing);
-    png_set_IHDR(job->png, job->info, width, height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
-                 PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    png_set_IHDR(job->png, job->info, width * enlarge, height * enlarge, 8, PNG_COLOR_TYPE_RGB,
+                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
     if (set_text(job, text)) return -1;
     png_write_info(job->png, job->info);
-    for (uint32_t y = 0; y < height; y++) png_write_row(job->png, rgb + (size_t)y * width * 3);
+    for (uint32_t y = 0; y < height; y++) {
+        widen(rgb + (size_t)y * width * 3, width, enlarge, job->wide);
+        for (uint32_t k = 0; k < enlarge; k++) png_write_row(job->png, job->wide);
+    }
     png_write_end(job->png, NULL);
     return 0;
 }
 
 int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
                     const char *const *text, Error *err) {
-    if (width < 1 || height < 1 || width > PNG_UINT_31_MAX / 8 || height > PNG_UINT_31_MAX)
-        return fail(err, "%s: a PNG can't be %lld x %lld", path, (long long)width,
-                    (long long)height);
+    return image_write_enlarged(path, rgb, width, height, 1, text, err);
+}
+
+int image_write_enlarged(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
+                         int64_t enlarge, const char *const *text, Error *err) {
+    if (width < 1 || height < 1 || enlarge < 1 || width > PNG_UINT_31_MAX / 8 / enlarge ||
+        height > PNG_UINT_31_MAX / enlarge)
+        return fail(err, "%s: a PNG can't be %lld x %lld times %lld", path, (long long)width,
+                    (long long)height, (long long)enlarge);
     OutFile file;
     if (outfile_open(&file, path, err)) return -1;
     Job job = {.path = path, .err = err, .stream = file.stream};
+    job.wide = malloc((size_t)(width * enlarge) * 3);
     errno = 0;
     job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_write_warning);
     if (job.png) job.info = png_create_info_struct(job.png);
-    if (job.png && job.info) {
+    if (job.png && job.info && job.wide) {
         /* Pictures as large as the caller's memory allowed; libpng's default limit is 1,000,000. */
         png_set_user_limits(job.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
-        write_all(&job, rgb, (uint32_t)width, (uint32_t)height, text);
+        write_all(&job, rgb, (uint32_t)width, (uint32_t)height, (uint32_t)enlarge, text);
     } else {
         fail(err, "%s: out of memory", path);
     }
     png_destroy_write_struct(&job.png, &job.info);
     free(job.chunk);
+    free(job.wide);
     if (!err->set) return outfile_close(&file, err);
     outfile_discard(&file);
     return -1;
@@ -249,6 +266,14 @@ static void read_orientation(Job *job) {
         job->orientation = exif_orientation(exif, size);
 }
 
+static void read_enlargement(Job *job) {
+    png_textp chunk;
+    int n = png_get_text(job->png, job->info, &chunk, NULL);
+    for (int i = 0; i < n; i++)
+        if (strcmp(chunk[i].key, IMAGE_ENLARGE_KEY) == 0 && chunk[i].text)
+            job->image.enlarged = strtol(chunk[i].text, NULL, 10);
+}
+
 /* All kinds of PNG as 8-bit RGB. Of 16 bits Pillow takes the upper 8. */
 static int read_pixels(Job *job) {
     Image *im = &job->image;
@@ -272,6 +297,7 @@ static int read_pixels(Job *job) {
     png_read_image(job->png, job->row);
     png_read_end(job->png, job->info);
     read_orientation(job);
+    read_enlargement(job);
     return 0;
 }
 

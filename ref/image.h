@@ -19,6 +19,12 @@
 int image_write_png(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
                     const char *const *text, Error *err);
 
+/* The same with every pixel as `enlarge` x `enlarge` of its colour. Whoever wants image_read to undo that
+ * gives the number as a text of this key. */
+#define IMAGE_ENLARGE_KEY "enlarge"
+int image_write_enlarged(const char *path, const uint8_t *rgb, int64_t width, int64_t height,
+                         int64_t enlarge, const char *const *text, Error *err);
+
 typedef struct ImagePalette {
     int colors; /* 1 to 256 */
     const uint8_t (*rgb)[3];
@@ -37,6 +43,7 @@ uint8_t *image_palette_png(const ImagePalette *palette, const uint8_t *index, in
 typedef struct Image {
     uint8_t *rgb; /* malloc'ed */
     int64_t width, height;
+    int64_t enlarged; /* what its text says; 0: nothing */
 } Image;
 
 typedef enum ImageStatus {
@@ -47,7 +54,7 @@ typedef enum ImageStatus {
 
 /* Not IMAGE_OK: a message that begins with `name`, and nothing in *out. */
 ImageStatus image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *err);
-/* Of a file. NULL with a message. */
+/* Of a file, and what was enlarged as it was before. NULL with a message. */
 uint8_t *image_read(const char *path, int64_t *width, int64_t *height, Error *err);
 /* The brightness of n pixels of RGB, in place: Pillow's convert("L"). */
 void image_to_gray(uint8_t *rgb, int64_t n);

@@ -72,7 +72,7 @@ static ImageStatus turn(Image *im, int orientation, const char *name, Error *err
             memcpy(out + (to_y * w + to_x) * 3, im->rgb + (y * W + x) * 3, 3);
         }
     free(im->rgb);
-    *im = (Image){out, w, h};
+    *im = (Image){.rgb = out, .width = w, .height = h};
     return IMAGE_OK;
 }
 
@@ -97,6 +97,22 @@ ImageStatus image_decode(const void *bytes, size_t size, const char *name, Image
     return status;
 }
 
+/* Squares of n x n pixels to one, in place: their mean, as somebody may have painted in them. */
+static void reduce(Image *im, int64_t n) {
+    if (n < 2 || im->width % n || im->height % n) return;
+    const int64_t w = im->width / n, h = im->height / n;
+    for (int64_t y = 0; y < h; y++)
+        for (int64_t x = 0; x < w; x++)
+            for (int64_t c = 0; c < 3; c++) {
+                int64_t sum = n * n / 2;
+                for (int64_t k = 0; k < n * n; k++)
+                    sum += im->rgb[((y * n + k / n) * im->width + x * n + k % n) * 3 + c];
+                im->rgb[(y * w + x) * 3 + c] = (uint8_t)(sum / (n * n));
+            }
+    im->width = w;
+    im->height = h;
+}
+
 uint8_t *image_read(const char *path, int64_t *width, int64_t *height, Error *err) {
     size_t size;
     Image im;
@@ -105,6 +121,7 @@ uint8_t *image_read(const char *path, int64_t *width, int64_t *height, Error *er
     ImageStatus status = image_decode(bytes, size, path, &im, err);
     free(bytes);
     if (status != IMAGE_OK) return NULL;
+    reduce(&im, im.enlarged);
     *width = im.width;
     *height = im.height;
     return im.rgb;

@@ -213,6 +213,10 @@ typedef struct llmdiff_request {
 
 /* All defaults. `size` is sizeof(llmdiff_request). MISUSE if it is too small to be one. */
 LLMDIFF_API llmdiff_status llmdiff_request_default(llmdiff_request *request, size_t size);
+/* The same, but for `steps` and `cfg_scale`: the pack's own, where its model_index.json has
+ * num_inference_steps and guidance_scale. */
+LLMDIFF_API llmdiff_status llmdiff_request_for(const llmdiff_pack *pack, llmdiff_request *request,
+                                               size_t size);
 /* Everything that llmdiff_generate would find wrong before it computes, its files included. MISUSE
  * names what is outside its limits. */
 LLMDIFF_API llmdiff_status llmdiff_check(const llmdiff_pack *pack, const llmdiff_request *request,
@@ -260,6 +264,14 @@ LLMDIFF_API size_t llmdiff_peak_bytes(const llmdiff_result *result);
 /* The picture as PNG, with those entries as text. */
 LLMDIFF_API llmdiff_status llmdiff_save_png(const llmdiff_result *result, const char *path,
                                             llmdiff_error *error);
+/* The same with each pixel as `enlarge` x `enlarge` of its colour, 1 to LLMDIFF_MAX_ENLARGE, and that
+ * number as one entry more. As a picture to begin from (init_image_file) it is as it was computed. */
+#define LLMDIFF_MAX_ENLARGE 256
+LLMDIFF_API llmdiff_status llmdiff_save_png_enlarged(const llmdiff_result *result, const char *path,
+                                                     int64_t enlarge, llmdiff_error *error);
+/* The smallest number that makes the picture at least LLMDIFF_SEEN_WIDTH wide: what the program takes. */
+#define LLMDIFF_SEEN_WIDTH 256
+LLMDIFF_API int64_t llmdiff_enlargement(const llmdiff_result *result);
 /* Tensors of the result by name, NULL at the end; `names` NULL: all that were kept. The path ends in
  * .safetensors (with the entries as metadata) or in .npy (for one float tensor). */
 LLMDIFF_API llmdiff_status llmdiff_save_tensors(const llmdiff_result *result, const char *path,

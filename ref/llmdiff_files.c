@@ -162,14 +162,40 @@ llmdiff_status llmdiff_save_tensors(const llmdiff_result *result, const char *pa
 
 llmdiff_status llmdiff_save_png(const llmdiff_result *result, const char *path,
                                 llmdiff_error *error) {
+    return llmdiff_save_png_enlarged(result, path, 1, error);
+}
+
+/* The result's text and, where it is more than 1, by how much the picture is enlarged. */
+static void write_picture(const llmdiff_result *result, const char *path, int64_t enlarge,
+                          Error *err) {
+    const Record *record = &result->record;
+    const char *text[2 * RECORD_MAX + 3] = {0};
+    char number[32];
+    size_t n = 0;
+    for (; n < 2 * record->entries; n++) text[n] = record->text[n];
+    snprintf(number, sizeof number, "%lld", (long long)enlarge);
+    if (enlarge > 1) {
+        text[n] = IMAGE_ENLARGE_KEY;
+        text[n + 1] = number;
+    }
+    image_write_enlarged(path, result->picture.rgb, result->picture.width, result->picture.height,
+                         enlarge, text, err);
+}
+
+llmdiff_status llmdiff_save_png_enlarged(const llmdiff_result *result, const char *path,
+                                         int64_t enlarge, llmdiff_error *error) {
     Error err = {0};
     if (!result_alive(result, &err) || !given(path, "path", &err)) return misuse(error, &err);
     if (!result->picture.rgb) {
         fail(&err, "the result is an encoding, not a picture");
         return misuse(error, &err);
     }
-    image_write_png(path, result->picture.rgb, result->picture.width, result->picture.height,
-                    (const char *const *)result->record.text, &err);
+    if (enlarge < 1 || enlarge > LLMDIFF_MAX_ENLARGE) {
+        fail(&err, "--enlarge: expected 1 to %d, found %lld", LLMDIFF_MAX_ENLARGE,
+             (long long)enlarge);
+        return misuse(error, &err);
+    }
+    write_picture(result, path, enlarge, &err);
     return finished(error, &err);
 }
 

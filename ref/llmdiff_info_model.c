@@ -226,6 +226,18 @@ static void info_part(Info *info, const char *dir) {
     model_close(m);
 }
 
+/* What a request gets if it doesn't say. */
+static void info_defaults(Info *info, const char *dir) {
+    int64_t steps;
+    double cfg_scale;
+    if (!has_file(dir, "model_index.json", info->err) ||
+        pack_defaults(dir, &steps, &cfg_scale, info->err))
+        return;
+    heading(info, "pack", dir);
+    whole(info, "num_inference_steps", steps);
+    number(info, "guidance_scale", cfg_scale);
+}
+
 static void info_pack(Info *info, const char *dir) {
     static const struct {
         const char *name;
@@ -236,6 +248,7 @@ static void info_pack(Info *info, const char *dir) {
                 {"scheduler", info_scheduler},
                 {"adapter", info_adapter}};
     int found = 0;
+    info_defaults(info, dir);
     for (size_t i = 0; i < sizeof part / sizeof part[0] && !info->err->set; i++) {
         char *path = joined(dir, part[i].name, info->err);
         if (path && is_directory(path)) {

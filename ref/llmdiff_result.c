@@ -31,6 +31,11 @@ int64_t llmdiff_height(const llmdiff_result *result) {
     return alive(result) ? result->picture.height : 0;
 }
 
+int64_t llmdiff_enlargement(const llmdiff_result *result) {
+    const int64_t width = llmdiff_width(result), seen = LLMDIFF_SEEN_WIDTH;
+    return width && width < seen ? (seen + width - 1) / width : 1;
+}
+
 const llmdiff_tensor *llmdiff_latents(const llmdiff_result *result) {
     return alive(result) && result->latents.data ? &result->latents : NULL;
 }

@@ -30,6 +30,15 @@ llmdiff_status llmdiff_request_default(llmdiff_request *request, size_t size) {
     return LLMDIFF_OK;
 }
 
+llmdiff_status llmdiff_request_for(const llmdiff_pack *pack, llmdiff_request *request,
+                                   size_t size) {
+    if (!opened_for(pack, LLMDIFF_USE_GENERATE, &(Error){0})) return LLMDIFF_MISUSE;
+    if (llmdiff_request_default(request, size)) return LLMDIFF_MISUSE;
+    request->steps = pack->pack.steps;
+    request->cfg_scale = pack->pack.cfg_scale;
+    return LLMDIFF_OK;
+}
+
 /* What the caller asks for, complete and within its limits as far as no model is needed. */
 static bool take_request(llmdiff_request *to, const llmdiff_request *from, Error *err) {
     *to = defaults();

@@ -196,7 +196,7 @@ static int draw(void *self, const Adapter *adapter, const char *from, const char
     pack.pack.adapter = (Adapter *)(uintptr_t)adapter;
     pack.adapter = (char *)(uintptr_t)from;
     pack.settings = settings_text(&adapter->settings, err);
-    llmdiff_request_default(&request, sizeof request);
+    llmdiff_request_for(&pack, &request, sizeof request);
     request.prompt = o->validation_prompt;
     request.width = request.height = o->resolution;
     request.seed = o->seed;
@@ -204,7 +204,7 @@ static int draw(void *self, const Adapter *adapter, const char *from, const char
     request.user = d;
     request.cancel = is_cancelled;
     if (!err->set && llmdiff_generate(&pack, &request, &picture, &error) == LLMDIFF_OK)
-        llmdiff_save_png(picture, png, &error);
+        llmdiff_save_png_enlarged(picture, png, llmdiff_enlargement(picture), &error);
     if (!err->set && error.status) fail(err, "the validation picture: %s", error.message);
     llmdiff_result_free(picture);
     cJSON_free(pack.settings);

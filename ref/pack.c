@@ -75,6 +75,24 @@ static void open_base(Pack *pack, const PackPaths *p, Error *err) {
     free(scheduler);
 }
 
+int pack_defaults(const char *model, int64_t *steps, double *cfg_scale, Error *err) {
+    *steps = 20;
+    *cfg_scale = 7.5;
+    const size_t n = model ? strlen(model) + sizeof "/model_index.json" : 0;
+    char *path = n ? malloc(n) : NULL;
+    if (n && !path) return fail(err, "out of memory opening %s", model);
+    if (path) snprintf(path, n, "%s/model_index.json", model);
+    ModelDir *m =
+        path && file_exists(path) ? model_open_config(model, "model_index.json", err) : NULL;
+    if (m) {
+        *steps = config_int(m, "num_inference_steps", *steps, 1, 1000000);
+        *cfg_scale = config_double(m, "guidance_scale", *cfg_scale);
+    }
+    model_close(m);
+    free(path);
+    return err->set ? -1 : 0;
+}
+
 int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     const bool clip = p->conditioner == CONDITIONER_CLIP;
     *pack = (Pack){0};
@@ -83,6 +101,7 @@ int pack_open(Pack *pack, const PackPaths *p, PackUse use, Error *err) {
     if (!clip) open_llm(pack, p, use, err);
     const bool base = use == PACK_GENERATE || use == PACK_TRAIN;
     const bool adapter = use == PACK_TRAIN ? p->adapter != NULL : use != PACK_TOKENIZE;
+    if (base && !err->set) pack_defaults(p->model, &pack->steps, &pack->cfg_scale, err);
     if (base && !err->set) open_base(pack, p, err);
     if (adapter && !err->set) (clip ? open_clip : open_adapter)(pack, p, err);
     if (!err->set) return 0;
@@ -111,8 +130,8 @@ Request request_default(const Pack *pack) {
                      .width = side,
                      .height = side,
                      .sampler = SAMPLER_OWN,
-                     .steps = 20,
-                     .cfg_scale = 7.5,
+                     .steps = pack->steps,
+                     .cfg_scale = pack->cfg_scale,
                      .eta = 0,
                      .seed = 42,
                      .strength = 0.8};

@@ -47,6 +47,9 @@ typedef struct Pack {
     Unet *unet;
     Vae *vae;
     Schedule *schedule;
+    /* what requests have if they don't say: of model_index.json, or 20 and 7.5 */
+    int64_t steps;
+    double cfg_scale;
 } Pack;
 
 /* For training an adapter is opened where paths.adapter names one, never the model's own. */
@@ -54,6 +57,9 @@ typedef enum PackUse { PACK_TOKENIZE, PACK_ENCODE, PACK_GENERATE, PACK_TRAIN } P
 
 int pack_open(Pack *pack, const PackPaths *paths, PackUse use, Error *err); /* 0, or -1 */
 void pack_close(Pack *pack);
+/* The steps and the guidance that the pack's maker means it to be drawn with: num_inference_steps and
+ * guidance_scale of its model_index.json, which Stable Diffusion's has not: 20 and 7.5. 0 or -1. */
+int pack_defaults(const char *model, int64_t *steps, double *cfg_scale, Error *err);
 
 /* ---- pipeline.c: the walk -------------------------------------------------------------------- */
 
@@ -85,6 +91,7 @@ typedef struct Request {
     void *preview_self;
 } Request;
 
+/* Size, steps and guidance are the pack's own. */
 Request request_default(const Pack *pack);
 /* Checks sizes and numbers against the pack: 0, or -1 with a message naming the flag. */
 int request_check(const Request *r, const Pack *pack, Error *err);

@@ -174,7 +174,7 @@ static inline Result run(const char *how, const char *const *args) {
 /* A small picture of micro, quiet; and an encoding. More options may follow. */
 #define GENERATE(...)                                                                              \
     RUN("generate", "-m", MICRO, "-p", "a red circle", "-o", "@/x.png", "--steps", "2", "--quiet", \
-        __VA_ARGS__)
+        "--enlarge", "1", __VA_ARGS__)
 
 static inline void assert_ok(Result r) {
     if (r.code != 0 || r.err[0]) fail_msg("exit code %d: %s", r.code, r.err);

@@ -61,9 +61,9 @@ static void help_lists_every_flag_with_its_default(void **state) {
                                               "-s, --seed N",
                                               "(default 42)",
                                               "--steps N",
-                                              "(default 20)",
+                                              "(default: the pack's, else 20)",
                                               "--cfg-scale X",
-                                              "(default 7.5)",
+                                              "(default: the pack's, else 7.5)",
                                               "--eta X",
                                               "(default 0)",
                                               "-b, --batch-count N",
@@ -74,6 +74,7 @@ static void help_lists_every_flag_with_its_default(void **state) {
                                               "(default output.png)",
                                               "--init-latents FILE",
                                               "--save-latents FILE",
+                                              "--enlarge N",
                                               "--noise FILE",
                                               "-t, --threads N",
                                               "-v, --verbose",
@@ -248,7 +249,7 @@ static void a_prompt_from_a_file_is_the_same_prompt(void **state) {
         snprintf(text, sizeof text, "a red circle%s", ends[i]);
         put_text("@/p.txt", text);
         assert_ok(RUN("generate", "-m", MICRO, "--prompt-file", "@/p.txt", "-o", "@/b.png",
-                      "--steps", "2", "--quiet"));
+                      "--steps", "2", "--quiet", "--enlarge", "1"));
         assert_true(same_file("@/a.png", "@/b.png"));
     }
 }
@@ -257,8 +258,9 @@ static void each_line_of_a_file_is_a_prompt(void **state) {
     (void)state;
     char how[128];
     put_text("@/p.txt", "a red circle\r\n\n \t\n a blue square\ngreen");
-    Result r = RUN("generate", "-m", MICRO, "--prompt-file", "@/p.txt", "-o", "@/a.png", "--steps",
-                   "2", "--quiet", "-b", "2", "-s", "7", "--save-latents", "@/a.npy");
+    Result r =
+        RUN("generate", "-m", MICRO, "--prompt-file", "@/p.txt", "-o", "@/a.png", "--steps", "2",
+            "--quiet", "-b", "2", "-s", "7", "--save-latents", "@/a.npy", "--enlarge", "1");
     assert_ok(r);
     assert_string_equal(r.out, "@/a.png: 16 x 16, seed 7\n@/a_2.png: 16 x 16, seed 8\n"
                                "@/a_3.png: 16 x 16, seed 7\n@/a_4.png: 16 x 16, seed 8\n"
@@ -274,7 +276,7 @@ static void each_line_of_a_file_is_a_prompt(void **state) {
     }
     snprintf(how, sizeof how, "<%s/p.txt", work);
     assert_ok(RUN_WITH(how, "generate", "-m", MICRO, "--prompt-file", "-", "-o", "@/c.png",
-                       "--steps", "2", "--quiet", "-s", "7"));
+                       "--steps", "2", "--quiet", "-s", "7", "--enlarge", "1"));
     assert_true(same_file("@/c_3.png", "@/a_5.png"));
 }
 
@@ -756,7 +758,7 @@ static void closed_streams_do_not_land_in_the_picture(void **state) {
     (void)state;
     assert_ok(GENERATE("-o", "@/a.png"));
     Result r = RUN_WITH("<&- >&- 2>&-", "generate", "-m", MICRO, "-p", "a red circle", "-o",
-                        "@/b.png", "--steps", "2");
+                        "@/b.png", "--steps", "2", "--enlarge", "1");
     assert_int_equal(r.code, 1);
     assert_true(same_file("@/a.png", "@/b.png"));
 }

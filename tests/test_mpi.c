@@ -6,7 +6,7 @@
 /* Three prompts, two pictures of each, by `np` ranks. */
 #define SHARED(np, ...)                                                                            \
     RUN("-np", np, MPI_PROGRAM, "generate", "-m", MICRO, "--prompt-file", "@/p.txt", "--steps",    \
-        "2", "-b", "2", "--quiet", __VA_ARGS__)
+        "2", "-b", "2", "--quiet", "--enlarge", "1", __VA_ARGS__)
 
 #define PROMPTS "a red circle\na blue square\n\na green dog\n"
 
