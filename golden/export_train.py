@@ -8,8 +8,9 @@ one after the other, stands under "b/":
     b/train/{z0,z_t}, b/alg1/c.0, train/loss, grad/<parameter>
 
 The metadata have adapter, settings, batch (its size), batches (accumulated), snr_gamma (0: none),
-prediction; `unused` lists the parameters that the settings leave out of the computation: autograd gives
-them no gradient (here zeros), and AdamW leaves them as they are.
+prediction, and zero_snr where the scheduler rescales its betas to an alpha-bar of 0 at the end; `unused`
+lists the parameters that the settings leave out of the computation: autograd gives them no gradient (here
+zeros), and AdamW leaves them as they are.
 
 train_adamw: ten steps; step k takes the elements 2 k and 2 k + 1 modulo 8. after.{1,10}/<parameter>,
 norm (of all gradients, before clipping, after each step), loss.
@@ -22,13 +23,14 @@ The yardstick is over prompts of the same lengths, noise and times.
 """
 
 import json
+from contextlib import nullcontext
 
 import torch
 
 import train_torch
 from common import HERE, Golden, draw, generator
 from export_llm import some_ids
-from f64 import precision
+from f64 import lifted, precision
 from hooks import Trace
 from llmdiff_torch import load_pack
 from train_torch import Sample
@@ -38,7 +40,8 @@ LENGTHS = (5, 9, 1, 7, 3, 12, 4, 6)  # of the elements' prompts
 LATENT = (4, 6, 10)
 DOWN, UP = ("down_blocks.0.attentions.0.transformer_blocks.0.attn2",
             "up_blocks.1.attentions.1.transformer_blocks.0.attn2")
-PLAIN = dict(adapter="adapter", settings={}, batch=2, batches=1, snr_gamma=None, prediction="epsilon")
+PLAIN = dict(adapter="adapter", settings={}, batch=2, batches=1, snr_gamma=None, prediction="epsilon",
+             zero_snr=False)
 CASES = {
     "plain": {},
     "no_noise": dict(settings={"noise": False}),
@@ -55,6 +58,8 @@ CASES = {
     "accumulation": dict(batches=4),
     "min_snr": dict(snr_gamma=5.0, batch=3),
     "v_prediction": dict(prediction="v_prediction", snr_gamma=5.0),
+    # The first element is noise alone, abar_999 = 0: its target is -z_0.
+    "zero_snr": dict(prediction="v_prediction", zero_snr=True, first_t=999),
 }
 # The first step of an element is lr g / (|g| + eps), of slope lr / eps at 0: with eps = 1e-8 an element of
 # g = 9e-9, as there is one here, passes on 5e4 times what its g is off by. Whose float32 is further off
@@ -66,6 +71,9 @@ MAX_GRAD_NORM = 0.5
 def opened(case, dtype):
     pack = load_pack(MICRO, dtype, MICRO / case["adapter"], case["settings"])
     pack.scheduler.register_to_config(prediction_type=case["prediction"])
+    if case["zero_snr"]:
+        with lifted() if dtype == torch.float64 else nullcontext():
+            pack.scheduler = type(pack.scheduler).from_config(pack.scheduler.config, rescale_betas_zero_snr=True)
     train_torch.frozen(pack)
     return pack
 
@@ -103,6 +111,7 @@ def gradient_case(name, case):
     def run(seed, dtype):
         pack, size = packs[dtype], case["batch"]
         samples = [sample(pack, name, seed, b, LENGTHS[b]) for b in range(size * case["batches"])]
+        samples[0].t = case.get("first_t", samples[0].t)
         batches = [samples[i:i + size] for i in range(0, len(samples), size)]
         pack.adapter.zero_grad(set_to_none=True)
         trace = Trace(None)
@@ -118,6 +127,8 @@ def gradient_case(name, case):
 
     golden.case("", run)
     golden.metadata |= {k: case[k] for k in ("adapter", "batch", "batches", "prediction")}
+    if case["zero_snr"]:
+        golden.metadata["zero_snr"] = 1
     golden.metadata |= {"settings": json.dumps(case["settings"]), "unused": "\n".join(sorted(unused)),
                         "snr_gamma": case["snr_gamma"] or 0}
     golden.save()

@@ -286,6 +286,34 @@ static void what_cannot_be_trained_on(void **state) {
     train_case_close(&c);
 }
 
+/* alpha-bar 0: snr 0, which neither weight may divide by. */
+static void weights_of_noise_alone(void **state) {
+    static const struct {
+        int prediction;
+        double gamma, weight;
+    } w[] = {{PREDICT_V, 0, 1},
+             {PREDICT_V, 5, 0},
+             {PREDICT_V, 0.1, 0},
+             {PREDICT_EPSILON, 0, 1},
+             {PREDICT_EPSILON, 5, 1}};
+    Pack pack;
+    Error err = {0};
+    (void)state;
+    if (pack_open(&pack, &(PackPaths){.model = "golden/micro"}, PACK_GENERATE, &err))
+        fail_msg("%s", err.message);
+    pack.schedule->rescale_betas_zero_snr = true;
+    for (size_t i = 0; i < sizeof w / sizeof *w; i++) {
+        Training t;
+        pack.schedule->prediction = w[i].prediction;
+        assert_int_equal(training_open(&t, &pack, pack.adapter, w[i].gamma, &err), 0);
+        assert_true(t.abar[999] == 0 && t.abar[998] > 0);
+        assert_true(training_weight(&t, 999) == w[i].weight);
+        assert_true(training_weight(&t, 998) > 0);
+        training_close(&t);
+    }
+    pack_close(&pack);
+}
+
 #define TEST(name, f, file)                                                                        \
     { name ", " file, f, NULL, NULL, (void *)(uintptr_t)("train_" file) }
 
@@ -303,11 +331,14 @@ int main(void) {
         TEST("gradients", equals_autograd, "accumulation"),
         TEST("gradients", equals_autograd, "min_snr"),
         TEST("gradients", equals_autograd, "v_prediction"),
+        TEST("gradients", equals_autograd, "zero_snr"),
         TEST("together", together_equals_autograd, "plain"),
         TEST("together", together_equals_autograd, "tau_c"),
         TEST("together", together_equals_autograd, "accumulation"),
         TEST("together", together_equals_autograd, "min_snr"),
         TEST("together", together_equals_autograd, "v_prediction"),
+        TEST("together", together_equals_autograd, "zero_snr"),
+        cmocka_unit_test(weights_of_noise_alone),
         TEST("central differences", central_differences, "plain"),
         TEST("central differences", central_differences, "sentence"),
         TEST("ten steps", ten_steps, "adamw"),

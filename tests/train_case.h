@@ -55,6 +55,7 @@ static inline void train_case_open(TrainCase *c, const char *file) {
     const char *prediction = safetensors_metadata(f, "prediction");
     if (prediction && strcmp(prediction, "v_prediction") == 0)
         c->pack.schedule->prediction = PREDICT_V;
+    if (safetensors_metadata(f, "zero_snr")) c->pack.schedule->rescale_betas_zero_snr = true;
     if (safetensors_metadata(f, "snr_gamma")) c->snr_gamma = golden_number(c->golden, "snr_gamma");
 
     for (int b = 0; b < MOST_SAMPLES; b++) {
