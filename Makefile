@@ -71,6 +71,9 @@ LDLIBS = $(or $(shell pkg-config --libs openblas 2>/dev/null),-lopenblas) -lcjso
 
 LIB   = $(filter-out ref/cli.c ref/cli_%.c,$(wildcard tensor/*.c tokenizer/*.c weights/*.c ref/*.c ref/train/*.c ref/yardstick/*.c))
 CLI   = $(filter-out ref/cli_team%,$(wildcard ref/cli.c ref/cli_*.c))
+# What eval judges by, which is no part of the library, with the little it stands on.
+WORLD = $(wildcard ref/world/*.c)
+CLIUSES = $(WORLD) tensor/error.c weights/file.c weights/json.c
 TESTS = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 OBJ   = $(LIB:%.c=$(BUILD)/%.o)
 
@@ -81,7 +84,7 @@ $(PROGRAM): $(TEAM)/$(PROGRAM) FORCE
 	@cmp -s $< $@ || { cp $< $@.new && mv $@.new $@; }
 .PHONY: FORCE
 
-$(TEAM)/$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(TEAMSRC:%.c=$(TEAM)/%.o) $(BUILD)/$(LIBNAME).a
+$(TEAM)/$(PROGRAM): $(CLI:%.c=$(BUILD)/%.o) $(CLIUSES:%.c=$(BUILD)/%.o) $(TEAMSRC:%.c=$(TEAM)/%.o) $(BUILD)/$(LIBNAME).a
 	@echo "  LINK $@"
 	@$(TEAMCC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS)
 
@@ -114,7 +117,7 @@ $(BUILD)/%.o: %.c Makefile
 $(BUILD)/tests/%.o: override CFLAGS += -DLLMDIFF_PROGRAM='"./$(PROGRAM)"' \
     -DLLMDIFF_MPI_DIR='"./$(BUILD)/mpi"' \
     -DLLMDIFF_MPI_PROGRAM='"./$(BUILD)/mpi/$(PROGRAM)"'
-$(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ)
+$(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/tests/check.o $(OBJ) $(WORLD:%.c=$(BUILD)/%.o)
 	@echo "  LINK $@"
 	@$(CC) $(LDFLAGS) -pie -o $@ $^ $(LDLIBS) -lcmocka
 # Allocations that fail (tests/faults.h); under ASan malloc is the sanitizer's, and the linker puts
@@ -225,7 +228,7 @@ both:
 # The double build installs beside the other: make REAL=double install. Man pages and completion are
 # printed by the program from its table of options.
 INTO       = $(DESTDIR)$(PREFIX)
-COMMANDS   = generate train encode tokenize info init-adapter compare verify
+COMMANDS   = generate train eval encode tokenize info init-adapter compare verify
 COMPLETION = $(INTO)/share/bash-completion/completions
 PKGCONFIG  = $(INTO)/lib/pkgconfig
 

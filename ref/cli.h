@@ -1,4 +1,4 @@
-/* The command line, on the library's public header alone: what the files ref/cli*.c share. Nothing
+/* The command line, on the library's public header alone (and, for eval, on ref/world/): what the files ref/cli*.c share. Nothing
  * outside them includes this.
  *
  *     cli.c           main: which command, the error line, Ctrl-C, exit codes
@@ -7,6 +7,7 @@
  *     cli_help.c, cli_manual.c, cli_completion.c   help, man pages, bash completion, from the table
  *     cli_generate.c  prompt to picture, with cli_progress.c
  *     cli_train.c     pictures with captions to an adapter
+ *     cli_eval.c      a suite of prompts drawn and judged, with cli_eval_*.c and ref/world/
  *     cli_encode.c    prompt to text encoding, prompt to tokens
  *     cli_compare.c   two files side by side; what is done with a report
  *     cli_verify.c    the kit, and a port's outputs or our own
@@ -62,7 +63,10 @@ typedef struct Options {
     double learning_rate, adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon, max_grad_norm,
         caption_dropout, snr_gamma, noise_offset, ema_decay, cache_limit;
     bool center_crop, random_flip, gradient_checkpointing;
-    Team *team; /* who shares the command; never NULL */
+    /* eval */
+    const char *suite, *split;
+    int64_t limit; /* 0: none */
+    Team *team;    /* who shares the command; never NULL */
     bool tensors, vae_tiling, all_rows, free_alone, forced_alone, verbose, quiet, help;
 } Options;
 
@@ -74,7 +78,8 @@ typedef enum CommandBit {
     INIT_ADAPTER = 16,
     COMPARE = 32,
     VERIFY = 64,
-    TRAIN = 128
+    TRAIN = 128,
+    EVAL = 256
 } CommandBit;
 
 /* err has the message where the code is not EXIT_OK. */
@@ -247,6 +252,7 @@ void print_left(double seconds); /* ", 3 min 20 s left" */
 
 int run_generate(const Options *o, llmdiff_error *err);
 int run_train(const Options *o, llmdiff_error *err);
+int run_eval(const Options *o, llmdiff_error *err);
 int run_encode(const Options *o, llmdiff_error *err);
 int run_tokenize(const Options *o, llmdiff_error *err);
 /* cli_compare.c, for the commands that make a report. */

@@ -12,7 +12,8 @@
 
 #define PROMPT (GENERATE | ENCODE | TOKENIZE)
 #define RUN (GENERATE | ENCODE)
-#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER | COMPARE | VERIFY | TRAIN)
+#define DRAW (GENERATE | EVAL)
+#define ALL (GENERATE | ENCODE | TOKENIZE | INFO | INIT_ADAPTER | COMPARE | VERIFY | TRAIN | EVAL)
 #define REPORT (COMPARE | VERIFY)
 
 /* The last columns: default; least and greatest number; constant; help. */
@@ -24,34 +25,43 @@ const Option option_table[] = {
      "are\nnone"},
     {ENCODE | TOKENIZE, "Prompt", 0, "prompt-file", TEXT(prompt_file, "FILE"), NULL, 0, 0, NULL,
      "the prompt is all of FILE (- for standard input),\nbut for one newline at its end"},
-    {GENERATE, "Prompt", 'n', "negative-prompt", TEXT(negative_prompt, "TEXT"), "", 0, 0, NULL,
+    {EVAL, "Suite", 0, "suite", TEXT(suite, "FILE"), NULL, 0, 0, NULL,
+     "prompts with what they say: JSON, one a line"},
+    {EVAL, "Suite", 0, "split", TEXT(split, "NAME"), NULL, 0, 0, NULL,
+     "only the prompts of this one"},
+    {EVAL, "Suite", 0, "limit", WHOLE(limit), NULL, 1, INT64_MAX, NULL,
+     "of each split only the first N"},
+    {DRAW, "Prompt", 'n', "negative-prompt", TEXT(negative_prompt, "TEXT"), "", 0, 0, NULL,
      "what guidance leads away from"},
 
-    {PROMPT, "Models", 'm', "model", TEXT(model, "DIR"), "weights/tiny", 0, 0, NULL,
+    {PROMPT | EVAL, "Models", 'm', "model", TEXT(model, "DIR"), "weights/tiny", 0, 0, NULL,
      "the pack: llm/ unet/ vae/ scheduler/ adapter/\n"},
     {INIT_ADAPTER, "Models", 'm', "model", TEXT(model, "DIR"), NULL, 0, 0, NULL,
      "a pack with llm/ and unet/"},
     {TRAIN, "Models", 'm', "model", TEXT(model, "DIR"), NULL, 0, 0, NULL,
      "the pack: llm/ unet/ vae/ scheduler/; its adapter/\nis not read"},
-    {PROMPT | INIT_ADAPTER | TRAIN, "Models", 0, "llm", TEXT(llm, "DIR"), NULL, 0, 0, NULL,
+    {PROMPT | INIT_ADAPTER | TRAIN | EVAL, "Models", 0, "llm", TEXT(llm, "DIR"), NULL, 0, 0, NULL,
      "this LLM and its tokenizer in place of the pack's"},
-    {GENERATE | INIT_ADAPTER | TRAIN, "Models", 0, "unet", TEXT(unet, "DIR"), NULL, 0, 0, NULL,
+    {DRAW | INIT_ADAPTER | TRAIN, "Models", 0, "unet", TEXT(unet, "DIR"), NULL, 0, 0, NULL,
      "this U-Net in place of the pack's"},
-    {GENERATE | TRAIN, "Models", 0, "vae", TEXT(vae, "DIR"), NULL, 0, 0, NULL,
+    {DRAW | TRAIN, "Models", 0, "vae", TEXT(vae, "DIR"), NULL, 0, 0, NULL,
      "this VAE in place of the pack's"},
-    {RUN, "Models", 0, "adapter", TEXT(adapter, "DIR"), NULL, 0, 0, NULL,
+    {RUN | EVAL, "Models", 0, "adapter", TEXT(adapter, "DIR"), NULL, 0, 0, NULL,
      "this adapter in place of the pack's"},
     {TRAIN, "Models", 0, "adapter", TEXT(adapter, "DIR"), NULL, 0, 0, NULL,
      "the adapter to begin with\n(default: a fresh one, by the seed)"},
 
-    {GENERATE, "Models", 0, "text-encoder", TEXT(text_encoder, "DIR"), NULL, 0, 0, NULL,
+    {DRAW, "Models", 0, "text-encoder", TEXT(text_encoder, "DIR"), NULL, 0, 0, NULL,
      "this CLIP in place of the pack's"},
-    {GENERATE, "Models", 0, "tokenizer", TEXT(tokenizer, "DIR"), NULL, 0, 0, NULL,
+    {DRAW, "Models", 0, "tokenizer", TEXT(tokenizer, "DIR"), NULL, 0, 0, NULL,
      "this tokenizer of CLIP in place of the pack's"},
     {GENERATE, "Models", 0, "conditioner", TEXT(conditioner, "NAME"), "llmdiff", 0, 0, NULL,
      "llmdiff: LLM and adapter; clip: the pack's\ntext_encoder/ and tokenizer/, as in plain "
      "Stable\n"
      "Diffusion\n"},
+    {EVAL, "Models", 0, "conditioner", TEXT(conditioner, "NAME"), "llmdiff", 0, 0, NULL,
+     "llmdiff: LLM and adapter; clip: the pack's\ntext_encoder/ and tokenizer/; both, side by "
+     "side\n"},
 
     {TRAIN, "Data", 0, "train-data-dir", TEXT(train_data_dir, "DIR"), NULL, 0, 0, NULL,
      "pictures with captions: metadata.jsonl (file_name,\ntext), a .txt beside each picture, or "
@@ -126,22 +136,28 @@ const Option option_table[] = {
      "in pixels, a multiple of the VAE's factor\n(default: the pack's)"},
     {GENERATE, "Picture", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
      "as in torch.manual_seed; negative: random, printed\n"},
+    {EVAL, "Picture", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
+     "of the suite's first prompt; each further one adds\n1: generate -s with it draws the same; "
+     "negative:\nrandom, printed\n"},
     {ENCODE, "Encoding", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
      "of the Langevin noise; negative: random, printed\n"},
     {INIT_ADAPTER, "Adapter", 's', "seed", WHOLE(seed), "42", 0, 0, NULL,
      "of what is not copied; negative: random, printed\n"},
-    {GENERATE, "Picture", 0, "sampling-method", TEXT(sampling_method, "NAME"), NULL, 0, 0, NULL,
+    {DRAW, "Picture", 0, "sampling-method", TEXT(sampling_method, "NAME"), NULL, 0, 0, NULL,
      "ddpm, ddim, pndm, euler, euler_a or dpm++2m\n(default: the pack's)"},
-    {GENERATE, "Picture", 0, "steps", WHOLE(steps), NULL, 1, INT64_MAX, NULL,
+    {DRAW, "Picture", 0, "steps", WHOLE(steps), NULL, 1, INT64_MAX, NULL,
      "of the sampler (default: the pack's, else 20)"},
-    {GENERATE, "Picture", 0, "cfg-scale", NUMBER(cfg_scale), NULL, 0, 0, NULL,
+    {DRAW, "Picture", 0, "cfg-scale", NUMBER(cfg_scale), NULL, 0, 0, NULL,
      "guidance; 1: none, the negative prompt is not read\n(default: the pack's, else 7.5)"},
-    {GENERATE, "Picture", 0, "eta", NUMBER(eta), "0", 0, 1, NULL,
+    {DRAW, "Picture", 0, "eta", NUMBER(eta), "0", 0, 1, NULL,
      "how much noise DDIM adds, from 0 to 1"},
-    {GENERATE, "Picture", 0, "clip-skip", WHOLE(clip_skip), "0", 0, 1000, NULL,
+    {DRAW, "Picture", 0, "clip-skip", WHOLE(clip_skip), "0", 0, 1000, NULL,
      "with CLIP: last blocks left out for the prompt\n"},
     {GENERATE, "Picture", 'b', "batch-count", WHOLE(batch_count), "1", 1, 10000, NULL,
      "how many pictures of each prompt, each with the\nnext seed: output.png, output_2.png, ...\n"},
+
+    {EVAL, "Picture", 'b', "batch-count", WHOLE(batch_count), "1", 1, 10000, NULL,
+     "how many pictures of each prompt, with seeds\n1000000 apart"},
 
     {GENERATE, "From a picture", 'i', "init-img", TEXT(init_image, "FILE"), NULL, 0, 0, NULL,
      "a PNG or JPEG to begin from, resized to the size\nasked for"},
@@ -150,10 +166,11 @@ const Option option_table[] = {
     {GENERATE, "From a picture", 0, "mask", TEXT(mask, "FILE"), NULL, 0, 0, NULL,
      "a PNG or JPEG: redraw where it is white, keep the\nrest"},
 
-    {RUN | INIT_ADAPTER | TRAIN, "Method", 0, "set", OPTION_SET, 0, "KEY=VALUE", NULL, 0, 0, NULL,
+    {RUN | INIT_ADAPTER | TRAIN | EVAL, "Method", 0, "set", OPTION_SET, 0, "KEY=VALUE", NULL, 0, 0,
+     NULL,
      "a choice of the adapter's config.json, such as\nword_score=false; repeatable; llmdiff info "
      "PACK\nlists them"},
-    {RUN, "Method", 0, "no-langevin-noise", OPTION_SET, 0, NULL, NULL, 0, 0, "noise=false",
+    {RUN | EVAL, "Method", 0, "no-langevin-noise", OPTION_SET, 0, NULL, NULL, 0, 0, "noise=false",
      "the same as --set noise=false"},
 
     {GENERATE, "Files", 'o', "output", TEXT(output, "FILE"), "output.png", 0, 0, NULL,
@@ -206,8 +223,12 @@ const Option option_table[] = {
      "of the walks the one alone in which every stage\nstarts from the truth's input"},
     {VERIFY, "Output", 'o', "output", TEXT(output, "DIR"), NULL, 0, 0, NULL,
      "write our own outputs as a port does; created"},
+    {EVAL, "Output", 'o', "output-dir", TEXT(output_dir, "DIR"), NULL, 0, 0, NULL,
+     "the pictures: DIR/llmdiff/ID.png; created"},
+    {EVAL, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL,
+     "a table of every kind of prompt in each split"},
     {REPORT, "Output", 0, "all", SWITCH(all_rows), NULL, 0, 0, NULL, "every row of a long table"},
-    {REPORT, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
+    {REPORT | EVAL, "Output", 0, "json", TEXT(json, "FILE"), NULL, 0, 0, NULL,
      "the report as JSON; -: to standard output,\nin place of the table"},
     {REPORT, "Output", 0, "html", TEXT(html, "FILE"), NULL, 0, 0, NULL,
      "the report as a page: errors along the network,\nthe worst tensor as a heat map"},
@@ -218,11 +239,11 @@ const Option option_table[] = {
      "list every tensor of a directory"},
     {GENERATE, "Other", 0, "vae-tiling", SWITCH(vae_tiling), NULL, 0, 0, NULL,
      "the VAE in overlapping tiles, for large pictures"},
-    {RUN | VERIFY | TRAIN, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
+    {RUN | VERIFY | TRAIN | EVAL, "Other", 't', "threads", WHOLE(threads), NULL, 1, 1024, NULL,
      "results don't depend on it\n(default: as OpenMP decides)"},
     {GENERATE, "Other", 'v', "verbose", SWITCH(verbose), NULL, 0, 0, NULL,
      "settings, time of every stage, peak memory"},
-    {RUN | TRAIN, "Other", 0, "quiet", SWITCH(quiet), NULL, 0, 0, NULL,
+    {RUN | TRAIN | EVAL, "Other", 0, "quiet", SWITCH(quiet), NULL, 0, 0, NULL,
      "no progress, notes or warnings"},
     {ALL, "Other", 'h', "help", SWITCH(help), NULL, 0, 0, NULL, "print this"},
 };
@@ -263,6 +284,13 @@ const Command command_table[] = {
      {0},
      "train an adapter on pictures with captions",
      run_train,
+     NULL},
+    {EVAL,
+     "eval",
+     "-m PACK --suite FILE [options]",
+     {0},
+     "draw a suite's prompts, read the scenes back, and score them",
+     run_eval,
      NULL},
     {INIT_ADAPTER,
      "init-adapter",

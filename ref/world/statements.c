@@ -9,7 +9,7 @@ const char *const statement_name[STATEMENT_KINDS] = {"count",  "background", "sh
 
 #define APART_LEAST 4.0 /* pixels along the axis of a relation */
 
-static void say(Verdict *v, int kind, bool holds) {
+static void say(Judgement *v, int kind, bool holds) {
     v->statement[v->count++] = (Statement){kind, holds};
 }
 
@@ -40,7 +40,7 @@ bool world_stands(const WorldObject *first, int relation, const WorldObject *sec
 }
 
 /* object k of what is expected is scene->object[to[k]], or none of them (-1) */
-static int judge_matched(const Expect *e, const WorldScene *scene, const int *to, Verdict *v) {
+static int judge_matched(const Expect *e, const WorldScene *scene, const int *to, Judgement *v) {
     const WorldObject *o[EXPECT_OBJECTS];
     int stated = 0, right = 0, held = 0;
     v->count = 0;
@@ -81,12 +81,12 @@ typedef struct Matching {
     const WorldScene *scene;
     int to[EXPECT_OBJECTS], best_held;
     bool taken[WORLD_OBJECTS];
-    Verdict *best;
+    Judgement *best;
 } Matching;
 
 static void match(Matching *m, int k) {
     if (k == m->expect->objects) {
-        Verdict v;
+        Judgement v;
         const int held = judge_matched(m->expect, m->scene, m->to, &v);
         if (held <= m->best_held) return;
         m->best_held = held;
@@ -104,7 +104,7 @@ static void match(Matching *m, int k) {
     match(m, k + 1);
 }
 
-void expect_judge(const Expect *expect, const WorldScene *scene, Verdict *verdict) {
-    Matching m = {.expect = expect, .scene = scene, .best_held = -1, .best = verdict};
+void expect_judge(const Expect *expect, const WorldScene *scene, Judgement *judgement) {
+    Matching m = {.expect = expect, .scene = scene, .best_held = -1, .best = judgement};
     match(&m, 0);
 }

@@ -42,14 +42,14 @@ typedef struct Statement {
 } Statement;
 
 /* The prompt's statements, in an order of their own that the scene does not change. */
-typedef struct Verdict {
+typedef struct Judgement {
     int count;
     Statement statement[STATEMENTS_MOST];
-} Verdict;
+} Judgement;
 
 /* Objects are matched so that most statements hold. Of a scene without objects none does: it is what a
  * picture of nothing known reads as. */
-void expect_judge(const Expect *expect, const WorldScene *scene, Verdict *verdict);
+void expect_judge(const Expect *expect, const WorldScene *scene, Judgement *judgement);
 
 /* Does the first stand so to the second? One axis has to dominate. */
 bool world_stands(const WorldObject *first, int relation, const WorldObject *second);

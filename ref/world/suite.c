@@ -225,7 +225,7 @@ static int take_expect(const Place *at, const cJSON *item, Expect *e) {
 
 /* A scene that the prompt is not true of would count against the checker. */
 static int check_truth(const Place *at, const SuiteEntry *entry) {
-    Verdict v;
+    Judgement v;
     expect_judge(&entry->expect, &entry->scene, &v);
     for (int i = 0; i < v.count; i++)
         if (!v.statement[i].holds)
