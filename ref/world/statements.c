@@ -84,11 +84,18 @@ typedef struct Matching {
     Judgement *best;
 } Matching;
 
+/* Of two with as many statements that hold: so that it does not matter in which order objects are given. */
+static bool comes_first(const Judgement *a, const Judgement *b) {
+    for (int i = 0; i < a->count; i++)
+        if (a->statement[i].holds != b->statement[i].holds) return a->statement[i].holds;
+    return false;
+}
+
 static void match(Matching *m, int k) {
     if (k == m->expect->objects) {
         Judgement v;
         const int held = judge_matched(m->expect, m->scene, m->to, &v);
-        if (held <= m->best_held) return;
+        if (held < m->best_held || (held == m->best_held && !comes_first(&v, m->best))) return;
         m->best_held = held;
         *m->best = v;
         return;
