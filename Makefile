@@ -5,6 +5,8 @@
 # make MPI=1        ./llmdiff for mpirun    make test-mpi       its tests
 # make bench-train  training steps beside PyTorch's: time and memory (bench/RESULTS.md)
 # make rounding     redraw ref/rounding*.svg: the float build's errors along the network
+# make gallery      draw README's pictures again
+# make experiments  train and judge what bench/EXPERIMENTS.md reports, and write it (hours; it goes on where it stopped)
 # make golden       rebuild golden/ with PyTorch (see golden/README.md)
 # make kit          rebuild golden/kit, by which ports are judged, and judge upstream by it
 # make verify-real LLM=DIR SD=DIR     llmdiff beside transformers and diffusers on real checkpoints
@@ -183,6 +185,18 @@ demo:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 all
 	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
 
+gallery:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff
+	python3 bench/gallery.py
+
+# Trainings and judgements beside each other: make experiments ARGS="--only claim --dry-run"
+experiments:
+	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff build/f32/bench_cost
+	$(PYTHON) bench/experiments.py $(ARGS)
+# With programs that only pretend: is nothing done twice, and every figure in its place?
+test-experiments:
+	python3 bench/test_experiments.py
+
 # The float build against the double one: from the prompt, and each stage from the double run's values.
 ROUNDING = generate -m golden/micro -p "a red circle" --noise golden/kit/inputs/picture.safetensors \
            --sampling-method ddim --steps 3 -W 8 -H 12
@@ -267,7 +281,7 @@ format-check:
 clean:
 	rm -rf build llmdiff llmdiff-f64 llmdiff-san llmdiff-san-f64
 
-.PHONY: all report mutants bench-train test test-mpi test-programs mpi-programs deps demo rounding golden kit kit-selftest verify-real both lib \
+.PHONY: all report mutants bench-train gallery experiments test-experiments test test-mpi test-programs mpi-programs deps demo rounding golden kit kit-selftest verify-real both lib \
         install uninstall format format-check clean
 
 -include $(wildcard $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
