@@ -45,13 +45,16 @@ static int check_keys(const Place *at, const cJSON *object, const char *const *k
     if (!cJSON_IsObject(object)) return refuse(at, "an object { }", object);
     const char *twice = json_duplicate(object, &failed);
     if (failed) return fail(at->err, "out of memory");
-    if (twice) return fail(at->err, "%s: %s: key \"%s\" is there twice", at->where, at->key, twice);
+    const char *colon = *at->key ? ": " : "";
+    if (twice)
+        return fail(at->err, "%s: %s%skey \"%.40s\" is there twice", at->where, at->key, colon,
+                    twice);
     for (const cJSON *i = object->child; i; i = i->next) {
         const char *const *k = keys;
         while (*k && strcmp(*k, i->string) != 0) k++;
         if (!*k)
-            return fail(at->err, "%s: %s%sunknown key \"%.40s\"", at->where, at->key,
-                        *at->key ? ": " : "", i->string);
+            return fail(at->err, "%s: %s%sunknown key \"%.40s\"", at->where, at->key, colon,
+                        i->string);
     }
     return 0;
 }
