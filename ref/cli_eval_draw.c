@@ -60,7 +60,7 @@ static int make_directories(const Eval *e, llmdiff_error *err) {
 static void write_picture(const Eval *e, const EvalSide *side, int64_t picture,
                           const llmdiff_result *result, llmdiff_error *err) {
     char *name = e->o->output_dir ? eval_picture_name(e, side, picture, err) : NULL;
-    if (name) llmdiff_save_png(result, name, err);
+    if (name) llmdiff_save_png_enlarged(result, name, llmdiff_enlargement(result), err);
     free(name);
 }
 

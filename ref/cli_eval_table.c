@@ -97,7 +97,7 @@ void eval_print_table(const Eval *e) {
     const int64_t first = e->o->all_rows ? e->splits : 0;
     const EvalSide *side = &e->side[0];
     printf(
-        "eval: %s: %lld of %lld prompts, %lld %s of each, seed %llu, %s, %s steps, guidance %s\n\n",
+        "eval: %s: %lld of %lld prompts\n%lld %s of each, seed %llu, %s, %s steps, guidance %s\n\n",
         e->o->suite, (long long)e->count, (long long)e->suite.count, (long long)e->batch,
         e->batch > 1 ? "pictures" : "picture", (unsigned long long)e->seed,
         recorded(side, "sampler"), recorded(side, "steps"), recorded(side, "cfg_scale"));
@@ -105,12 +105,10 @@ void eval_print_table(const Eval *e) {
     for (int64_t g = first; g < (first ? e->groups : e->splits); g++) print_group(e, g);
     if (first) print_group(e, e->splits - 1);
     for (int s = 0; s < e->sides; s++) print_failures(e, &e->side[s]);
-    printf(
-        "right, blur: true statements that hold on the suite's %lld scenes, rendered, and blurred "
-        "with noise\n"
-        "false: false ones that hold on pictures of other scenes (rendered or blurred, whichever "
-        "is "
-        "more)\n"
-        "chance: statements that hold on pictures of other scenes\n",
-        (long long)e->suite.count);
+    printf("right, blur: true statements that hold on the suite's %lld scenes, rendered; with blur "
+           "and "
+           "noise\n"
+           "false: false ones that hold on pictures of other scenes, the worse of both\n"
+           "chance: statements that hold on pictures of other scenes\n",
+           (long long)e->suite.count);
 }

@@ -660,15 +660,22 @@ static int shell(const char *command) {
 static void the_program_sees_the_public_header_alone(void **state) {
     (void)state;
     assert_int_not_equal(shell("grep -h '^ *# *include \"' ref/cli.h ref/cli.c ref/cli_*.c | "
-                               "grep -v '\"ref/cli.h\"\\|\"ref/cli_team.h\"\\|\"ref/llmdiff.h\"'"),
+                               "grep -v '\"ref/cli.h\"\\|\"ref/cli_team.h\"\\|\"ref/llmdiff.h\"\\|"
+                               "\"ref/cli_eval.h\"'"),
                          0);
+    /* but for eval's judge, which knows nothing of the library either */
+    assert_int_not_equal(
+        shell("grep -h '^ *# *include \"' ref/cli_eval.h ref/world/*.[ch] | grep -v "
+              "'\"ref/cli.h\"\\|\"ref/world/[a-z]*.h\"\\|\"tensor/error.h\"\\|"
+              "\"weights/file.h\"\\|\"weights/json.h\"'"),
+        0);
     assert_int_not_equal(shell("grep -n '^ *# *include \"' ref/llmdiff.h"), 0);
 }
 
 static void every_flag_is_in_manual_and_completion(void **state) {
     (void)state;
     static const char *const commands[] = {"generate",     "encode",  "tokenize", "info",
-                                           "init-adapter", "compare", "verify"};
+                                           "init-adapter", "compare", "verify",   "eval"};
     Result completion = RUN("help", "--completion");
     assert_ok(completion);
     assert_ok(RUN("help", "--man"));
