@@ -73,7 +73,10 @@ def percent(rate, sign=""):
     return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
-def table(head, rows):
+def table(head, rows, turned=False):
+    """turned: what are rows here become its columns."""
+    if turned:
+        head, *rows = zip(head, *rows)
     cells = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in cells) + "\n"
 
@@ -114,20 +117,17 @@ class Report:
         run = kept["result"]
         return [run["steps"], f"{run['seconds']:.0f}", f"{run['loss']:.4f}"]
 
-    def differences(self, e, judged):
+    def differences(self, e, judged, each_split=False):
         by_name = dict((row.name, (row, j)) for row, j in judged)
-        rows, splits = [], judged[0][1].splits
-        for first, second in e.pairs:
-            if first in by_name and second in by_name:
-                (a, x), (b, y) = by_name[first], by_name[second]
-                rows.append([f"{a.label} − {b.label}", percent(difference(x, y), "+"),
-                             percent(difference(x, y, lambda s: s == EASY), "+"),
-                             percent(difference(x, y, lambda s: s != EASY), "+")]
-                            + [percent(difference(x, y, lambda s, k=k: s == k), "+") for k in splits if k != EASY])
-        if rows:
+        pairs = [(by_name[x], by_name[y]) for x, y in e.pairs if x in by_name and y in by_name]
+        of = {"all": lambda split: True, EASY: lambda split: split == EASY, "hard splits": lambda split: split != EASY}
+        if each_split:
+            of |= {split: lambda s, split=split: s == split for split in judged[0][1].splits if split != EASY}
+        if pairs:
             self.say("Differences on the same prompts, in points: scenes that one draws right and the other doesn't. "
                      "Where 0 is inside the interval, the two can't be told apart.",
-                     table(["", "all", EASY, "hard splits", *(s for s in splits if s != EASY)], rows))
+                     table(["", *of], [[f"{a.label} − {b.label}", *(percent(difference(x, y, f), "+") for f in of.values())]
+                                       for (a, x), (b, y) in pairs], turned=each_split))
 
     def claim(self, e):
         judged = self.judged(e)
@@ -137,11 +137,11 @@ class Report:
         self.say("Scenes in which every statement of the prompt holds, in %:",
                  table(["", "all", *splits, "hard splits"],
                        [[row.label, percent(j.rate("all")), *(percent(j.rate(s)) for s in splits), percent(j.hard())]
-                        for row, j in judged]))
+                        for row, j in judged], turned=True))
         self.plot("claim", svg_plot.dots("Scenes drawn right, by split", splits,
                                          [(row.label, [j.rate(s) for s in splits]) for row, j in judged]),
                   "scenes drawn right, by split")
-        self.differences(e, judged)
+        self.differences(e, judged, each_split=True)
         goals = []
         for words, split, kind, statement, goal in GOALS:
             shown = [j.kind(split, kind, statement) for _, j in judged]
@@ -250,13 +250,19 @@ class Report:
 
     # ---- the whole ----
 
-    def seeds(self, e):
+    def conditions(self, e):
+        """Under what the rows were judged, and how far the checker can be trusted."""
         plan = self.runner.plan
+        kept = [k for row in e.rows if (k := self.runner.result(self.runner.result_name(row, e.few)))]
+        if not kept:
+            return
         limit = f"the first {self.runner.few} prompts of each split" if e.few or self.runner.quick else "the whole suite"
-        dates = sorted({kept["date"] for row in e.rows
-                        if (kept := self.runner.result(self.runner.result_name(row, e.few)))})
-        return (f"*{limit}, first picture's seed {plan.SEED}, one picture of each prompt; trainings of {self.runner.steps} "
-                f"steps: `{' '.join(plan.TRAINING)}`; 95% intervals (Wilson). {', '.join(dates)}*")
+        side, checker = Judged(kept[0]["result"]).side, kept[0]["result"]["checker"]
+        self.say(f"*{limit}, one picture of each prompt, the first one's seed {plan.SEED}; {side['sampler']}, {side['steps']} "
+                 f"steps, guidance {side['cfg_scale']}. Trainings: {self.runner.steps} steps, `{' '.join(plan.TRAINING)}`. "
+                 f"95% intervals (Wilson). The checker is right on {100 * checker['truth_right']:.2f}% of what is true of "
+                 f"rendered pictures, and passes {100 * checker['false_pass']:.2f}% of what is false. "
+                 f"{', '.join(sorted({k['date'] for k in kept}))}*")
 
     def write(self, experiments):
         self.say("# Experiments in the small world",
@@ -265,8 +271,7 @@ class Report:
                  "each training is one run.", f"Machine: {processor()}.")
         for e in experiments:
             self.say(f"## {e.title}", e.question)
-            if e.rows:
-                self.say(self.seeds(e))
+            self.conditions(e)
             getattr(self, e.name)(e)
             remarks = self.plots / f"{e.name}.md"
             if remarks.exists():

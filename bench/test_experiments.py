@@ -68,7 +68,8 @@ elif args[0] == "eval":
                             "passed": r[0], "asked": r[1], "checker": checker}}
     report = {{"accuracy": [row(w, r) for w, r in rates.items() if len(w) == 2],
               "kinds": [row(w, r) for w, r in rates.items() if len(w) == 3 and w[0] != "all"], "prompts": prompts,
-              "conditioners": {{of("--conditioner") or "llmdiff": {{"drawn": len(lines) - 1, "not_finite": 1, "refused": 0}}}}}}
+              "checker": checker, "conditioners": {{of("--conditioner") or "llmdiff": {{
+                  "drawn": len(lines) - 1, "not_finite": 1, "refused": 0, "sampler": "ddim", "steps": "20", "cfg_scale": "4"}}}}}}
     Path(of("--json")).write_text(json.dumps(report))
 elif args[0] == "encode":
     save(of("-o"), {{"alg1/c.0": [3, -4], "other": [7]}})
@@ -162,8 +163,9 @@ class Tree(unittest.TestCase):
 
         text = self.report()
         for part in ("## The claim", "## Ablations", "## How stable", "## Which LLM", "## What it costs",
-                     "| LLMDiff, as shipped | 80.0 [68.2, 88.2] |", "| baseline: CLIP | 66.7 [54.1, 77.3] |",
-                     "| baseline, fine-tuned |", "| `down_blocks.0.attentions.0` | 0.500 | 1.500 | 0.75 |",
+                     "|  | baseline: CLIP | baseline, fine-tuned | LLMDiff, as shipped | LLMDiff, 4000 steps |",
+                     "| all | 66.7 [54.1, 77.3] | 66.7 [54.1, 77.3] | 80.0 [68.2, 88.2] |",
+                     "ddim, 20 steps, guidance 4.", "right on 99.90% of what is true", "passes 0.10% of what", "| `down_blocks.0.attentions.0` | 0.500 | 1.500 | 0.75 |",
                      "| tau reads c |", "| llm-llama | phi | 6 | 128 | 1,319,936 parameters (1.3M), F32 |",
                      "| none, h_scale 1e+06 |", "Of 432 pictures 36 came to a value that is not finite.",
                      "| llmdiff | 5 | LLM, Algorithm 1 | 3.00 | 1.50 | 0.50 | 2.00 MB | 4.00 MB |",
