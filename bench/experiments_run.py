@@ -123,7 +123,8 @@ class Runner:
         return kept["result"]
 
     def run(self, command):
-        done = subprocess.run([str(c) for c in command], cwd=self.root)
+        """Its progress and errors are seen; what it reports goes into files."""
+        done = subprocess.run([str(c) for c in command], cwd=self.root, stdout=subprocess.DEVNULL)
         if done.returncode:
             sys.exit(done.returncode if done.returncode > 0 else 1)
 
