@@ -8,6 +8,7 @@ checker itself is judged), expect. No prompt of it occurs in any training text: 
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def main():
                 if (split, kind) == ("plain", "relation") and "relations" not in expect:
                     continue
                 if kind == "words" and not unseen_word(text):
+                    continue
+                if split == "longer" and not 55 < len(re.findall(r"\w+|[^\w\s]", text)) <= 64:  # CLIP reads 77
                     continue
                 taken.add(text)
                 number += 1

@@ -50,7 +50,7 @@ def batches(random, tokenizer, taken, end):
     texts = sorted((document(random, taken) for _ in range(4 * BATCH)), key=len)
     for k in random.sample(range(4), 4):
         rows = [[end, *ids, end] for ids in tokenizer(texts[k * BATCH:(k + 1) * BATCH])["input_ids"]]
-        longest = max(map(len, rows))
+        longest = -(-max(map(len, rows)) // 16) * 16  # few shapes: each costs a compilation
         yield torch.tensor([row + [-1] * (longest - len(row)) for row in rows])
 
 

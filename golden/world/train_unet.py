@@ -90,11 +90,8 @@ def adamw(shared, rank, barrier, step, lr, clip=1.0, betas=(0.9, 0.99), decay=0.
     norm = shared.norms.sum().sqrt().item()
     g *= min(1.0, clip / (norm + 1e-6))
     w, (m, v) = shared.flat[s], shared.moments[:, s]
-    m.lerp_(g, 1 - betas[0])
-    v.mul_(betas[1]).addcmul_(g, g, value=1 - betas[1])
-    k = step + 1
-    denominator = (v / (1 - betas[1] ** k)).sqrt_().add_(eps)
-    w.mul_(1 - lr * decay).addcdiv_(m, denominator, value=-lr / (1 - betas[0] ** k))
+    torch._fused_adamw_([w], [g], [m], [v], [], [torch.tensor(step + 1.0)], amsgrad=False, maximize=False, lr=lr,
+                        beta1=betas[0], beta2=betas[1], weight_decay=decay, eps=eps)
     shared.average[s].lerp_(w, 1 - min(ema, (1 + step) / (10 + step)))
     shared.grads[rank].zero_()
     barrier.wait()

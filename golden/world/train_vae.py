@@ -36,10 +36,13 @@ def build(latents):
 
 @torch.no_grad()
 def standardize(vae, seed):
-    """Fold each latent channel's mean and standard deviation into the two 1 x 1 convolutions."""
+    """Fold each latent channel's mean and standard deviation, the posterior's variance included, into the two
+    1 x 1 convolutions. (A channel that the VAE doesn't use stays what it is: noise of variance 1.)"""
     random = batch_random("standardize", seed)
-    z = torch.cat([vae.encode(pictures(random, 32)).latent_dist.mean for _ in range(16)])
-    mean, std = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    posteriors = [vae.encode(pictures(random, 32)).latent_dist for _ in range(16)]
+    z = torch.cat([p.mean for p in posteriors])
+    mean = z.mean((0, 2, 3))
+    std = (z.var((0, 2, 3)) + torch.cat([p.var for p in posteriors]).mean((0, 2, 3))).sqrt()
     C = len(mean)
     post, quant = vae.post_quant_conv, vae.quant_conv
     post.bias += post.weight[:, :, 0, 0] @ mean
