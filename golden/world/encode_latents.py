@@ -1,8 +1,8 @@
 """Stage 3: pictures for the U-Net, as the VAE's posterior.
 
-    python golden/world/encode_latents.py VAE OUT.pt [--count N] [--part K/N]
+    python golden/world/encode_latents.py VAE OUT.pt [--count N] [--part K]
 
-OUT.pt: scenes and relations, and moments [N, 2 C, 8, 8] in float16. Parts are run side by side.
+OUT.pt: scenes and relations, and moments [N, 2 C, 8, 8] in float16; part K has pictures of its own.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("vae", type=Path)
     args.add_argument("out", type=Path)
-    args.add_argument("--count", type=int, default=50000)
+    args.add_argument("--count", type=int, default=80000)
     args.add_argument("--part", type=int, default=0)
     args = args.parse_args()
     vae = AutoencoderKL.from_pretrained(args.vae).eval()

@@ -1,4 +1,4 @@
-"""Stage 2: the LLM of the small world, on text alone, and its tokenizer.
+"""Stage 1: the LLM of the small world, on text alone, and its tokenizer.
 
     python golden/world/train_llm.py OUT [--family phi|llama] [--width 128] [--blocks 6] [--steps N]
 
@@ -60,7 +60,7 @@ def main():
     args.add_argument("--family", default="phi")
     args.add_argument("--width", type=int, default=128)
     args.add_argument("--blocks", type=int, default=6)
-    args.add_argument("--steps", type=int, default=3000, help="of four batches each")
+    args.add_argument("--steps", type=int, default=2000, help="of four batches each")
     args.add_argument("--peak", type=float, default=2e-3)
     args.add_argument("--seed", type=int, default=2)
     args = args.parse_args()

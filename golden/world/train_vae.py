@@ -1,4 +1,4 @@
-"""Stage 1: the VAE (AutoencoderKL, factor 8) of the small world.
+"""Stage 2: the VAE (AutoencoderKL, factor 8) of the small world.
 
     python golden/world/train_vae.py OUT [--steps N] [--latents 4]
 
@@ -55,7 +55,7 @@ def standardize(vae, seed):
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("out", type=Path)
-    args.add_argument("--steps", type=int, default=6000)
+    args.add_argument("--steps", type=int, default=4200)
     args.add_argument("--latents", type=int, default=4)
     args.add_argument("--peak", type=float, default=2e-3)
     args.add_argument("--seed", type=int, default=1)
