@@ -5,13 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEVEL                                                                                      \
-    36.0 /* a pixel that is so far from the background stands out; purple is 88 from gray */
-#define NEAR 40.0       /* a pixel of the background */
+#define LEVEL 36.0 /* of a pixel that stands out, from the background; purple is 88 from gray */
+#define NEAR 40.0  /* at most, of a pixel of the background */
 #define NOISE_MOST 20.0 /* standard deviation */
 #define REGION_LEAST 24 /* pixels: a disc of radius 2.8 */
-#define SADDLE                                                                                     \
-    0.3 /* two regions that meet are two if the lower one's peak rises by that share of it */
+/* Two regions that meet are two if the lower one's peak rises by that share of itself above the place. */
+#define SADDLE 0.3
 
 /* ---- the background -------------------------------------------------------------------------------- */
 
