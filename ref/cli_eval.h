@@ -35,7 +35,7 @@ typedef struct EvalSide {
     llmdiff_pack *pack;
     llmdiff_request request; /* but for prompt and seed */
     EvalPicture *picture;    /* [count * batch] */
-    char **record;           /* key and value by turns, of what the first picture was drawn with */
+    char **record; /* key and value by turns, of what a picture was drawn with; NULL: none was */
     size_t records;
 } EvalSide;
 

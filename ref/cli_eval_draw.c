@@ -66,7 +66,7 @@ static void write_picture(const Eval *e, const EvalSide *side, int64_t picture,
 
 /* ---- one picture --------------------------------------------------------------------------------- */
 
-/* What the first picture was drawn with, for the report. */
+/* What pictures are drawn with, for the report: but for prompt and seed the same of each. */
 static void keep_record(EvalSide *side, const llmdiff_result *result, llmdiff_error *err) {
     const char *key, *value;
     size_t n = 0;
@@ -107,7 +107,8 @@ static void draw_one(const Eval *e, EvalSide *side, int64_t picture, llmdiff_err
         p->dropped = llmdiff_dropped_tokens(result);
         world_read(llmdiff_rgb(result), &p->read);
         write_picture(e, side, picture, result, err);
-        if (picture == 0) keep_record(side, result, err);
+#pragma omp critical(eval_record)
+        if (!side->record) keep_record(side, result, err);
     }
     llmdiff_result_free(result);
     expect_judge(&entry->expect, &p->read, &p->judgement);

@@ -234,6 +234,8 @@ static void prompts_that_are_too_long(void **state) {
     Result r =
         EVAL("--suite", "@/suite.jsonl", "--conditioner", "both", CLIP, "--json", "@/r.json");
     assert_ok(r);
+    assert_holds(r.out,
+                 ": 2 of 2 prompts\n1 picture of each, seed 42, ddim, 2 steps, guidance 7.5\n");
     assert_holds(r.out, "llmdiff: refused 1, counted as failed: the prompt has ");
     assert_holds(r.out,
                  "clip: 1 prompts were longer than it reads, and judged without their ends\n");
