@@ -171,7 +171,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("out", type=Path)
     args.add_argument("data", type=Path, nargs="+")
-    args.add_argument("--steps", type=int, default=30000)
+    args.add_argument("--steps", type=int, default=24000)
     args.add_argument("--batch", type=int, default=48)
     args.add_argument("--peak", type=float, default=1e-3)
     args.add_argument("--keep", type=int, default=1000, help="save the averaged model every so many steps")
