@@ -186,6 +186,30 @@ static void objects_that_touch(void **state) {
     assert_true(two >= 95);
 }
 
+/* An object whose right third is of another colour is one, and has the shape that its outline has. */
+static void a_stain_is_no_object(void **state) {
+    (void)state;
+    Draws d = {9};
+    int right = 0;
+    for (int i = 0; i < 100; i++) {
+        const WorldScene s = draw_scene(&d, 1, 0, false);
+        const WorldObject *o = &s.object[0];
+        WorldScene other = s, read;
+        uint8_t rgb[WORLD_BYTES], stain[WORLD_BYTES];
+        other.object[0].color = (o->color + 1 + draw_below(&d, COLORS - 1)) % COLORS;
+        world_render(&s, rgb);
+        world_render(&other, stain);
+        for (int p = 0; p < WORLD_PIXELS; p++)
+            if (p % WORLD_SIDE > o->x + 0.25 * o->r) memcpy(rgb + 3 * p, stain + 3 * p, 3);
+        world_degrade(rgb, 1.5, 0.02, d.state);
+        world_read(rgb, &read);
+        right +=
+            read.count == 1 && read.object[0].shape == o->shape && read.object[0].size == o->size;
+    }
+    print_message("stained: %d of 100\n", right);
+    assert_true(right >= 90);
+}
+
 /* ---- shapes that the world has not ------------------------------------------------------------------- */
 
 typedef bool (*Inside)(double x, double y); /* from the centre, in radii */
@@ -330,10 +354,15 @@ static void nothing_holds_of_textures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rendered_scenes_are_read), cmocka_unit_test(what_a_decoder_does_is_borne),
-        cmocka_unit_test(a_third_object_counts),    cmocka_unit_test(objects_that_touch),
-        cmocka_unit_test(other_shapes_are_none),    cmocka_unit_test(nothing_holds_of_one_color),
-        cmocka_unit_test(nothing_holds_of_noise),   cmocka_unit_test(nothing_holds_of_textures),
+        cmocka_unit_test(rendered_scenes_are_read),
+        cmocka_unit_test(what_a_decoder_does_is_borne),
+        cmocka_unit_test(a_third_object_counts),
+        cmocka_unit_test(objects_that_touch),
+        cmocka_unit_test(a_stain_is_no_object),
+        cmocka_unit_test(other_shapes_are_none),
+        cmocka_unit_test(nothing_holds_of_one_color),
+        cmocka_unit_test(nothing_holds_of_noise),
+        cmocka_unit_test(nothing_holds_of_textures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

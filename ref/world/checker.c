@@ -10,6 +10,8 @@
 #define FORM_MOST 0.09    /* of a region left unexplained: more is none of the shapes */
 #define PICTURE_MOST 0.35 /* the same of the whole picture: more is none of this world */
 #define COVERED_MOST 0.45 /* of the picture, by what stands out; two large objects cover 0.33 */
+#define AGAIN 0.7         /* of their radius, two centres: closer ones are of one object */
+#define COVERS 60.0       /* by being so far from the background; a ghost is not */
 #define PARTS_MOST 12     /* regions: more is a texture */
 #define COLOR_MOST 75.0   /* distance from the nearest colour: more is none of them */
 #define GHOST 0.35        /* a colour that came so far from the background is no object's yet */
@@ -88,18 +90,47 @@ static WorldObject name_object(const Plane *plane, const Explained *e) {
 
 /* ---- the picture --------------------------------------------------------------------------------------- */
 
-static bool covers_too_much(const int8_t *of) {
+static bool covers_too_much(const Plane *plane) {
     int covered = 0;
-    for (int p = 0; p < WORLD_PIXELS; p++) covered += of[p] >= 0;
+    for (int p = 0; p < WORLD_PIXELS; p++) covered += plane->height[p] > COVERS;
     return covered > COVERED_MOST * WORLD_PIXELS;
 }
 
+/* What is stained explains what it covers, in any colours. */
 static bool explains(const Plane *plane, const Explained *e, int n) {
     Values model = {{0}};
+    double w[WORLD_PIXELS];
     Patch all = {.x1 = WORLD_SIDE, .y1 = WORLD_SIDE};
     memset(all.care, true, sizeof all.care);
-    for (int k = 0; k < n; k++) values_paint(model, &e[k].shape);
+    for (int k = 0; k < n; k++)
+        if (is_object(plane, &e[k].shape)) values_paint(model, &e[k].shape);
+    for (int k = 0; k < n; k++) {
+        if (!e[k].stained) continue;
+        shape_coverage(&e[k].shape, 0, 0, WORLD_SIDE, WORLD_SIDE, w);
+        for (int p = 0; p < WORLD_PIXELS; p++)
+            for (int c = 0; c < 3; c++) model[p][c] += w[p] * (plane->pixel[p][c] - model[p][c]);
+    }
     return values_unexplained(plane, model, &all) <= PICTURE_MOST;
+}
+
+/* One in place of another: where two colours of one thing meet, their mixture may be the background's, and each
+ * of them is found with the same outline. */
+static bool is_again(const Explained *e, int n, int k) {
+    for (int j = 0; j < n; j++) {
+        const SoftShape *s = &e[j].shape, *t = &e[k].shape;
+        const bool first = s->r > t->r || (s->r == t->r && j < k);
+        if (j != k && first && hypot(s->x - t->x, s->y - t->y) < AGAIN * (s->r + t->r) / 2)
+            return true;
+    }
+    return false;
+}
+
+/* Without ghosts and blemishes. Returns how many are left. */
+static int keep_objects(const Plane *plane, Explained *e, int n) {
+    int kept = 0;
+    for (int k = 0; k < n; k++)
+        if (is_object(plane, &e[k].shape)) e[kept++] = e[k];
+    return kept;
 }
 
 static int from_the_left(const void *a, const void *b) {
@@ -117,11 +148,12 @@ void world_read(const uint8_t *rgb, WorldScene *scene) {
     *scene = read;
     plane_make(&plane, rgb);
     const int regions = plane_regions(&plane, of);
-    if (regions > PARTS_MOST || covers_too_much(of)) return;
+    if (regions > PARTS_MOST || covers_too_much(&plane)) return;
     for (int k = 0; k < regions; k++) n += region_explain(&plane, of, k, &found[n]);
     if (!explains(&plane, found, n)) return;
+    n = keep_objects(&plane, found, n);
     for (int k = 0; k < n; k++) {
-        if (!is_object(&plane, &found[k].shape)) continue;
+        if (is_again(found, n, k)) continue;
         if (read.count == WORLD_OBJECTS) return; /* more than any scene has */
         read.object[read.count++] = name_object(&plane, &found[k]);
     }

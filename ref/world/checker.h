@@ -45,6 +45,8 @@ typedef struct SoftShape {
 
 /* How much of each pixel is the shape's, 0 .. 1. */
 void shape_coverage(const SoftShape *s, int x0, int y0, int x1, int y1, double *coverage);
+/* Its colour and error, where it is. */
+void shape_weigh(SoftShape *s, const double (*values)[3], const Patch *patch);
 /* The best fit of s->shape, from s's x, y, r on; values [WORLD_PIXELS][3] are minus the background. */
 void shape_fit(SoftShape *s, const double (*values)[3], const Patch *patch);
 
@@ -61,6 +63,7 @@ typedef struct Explained {
     SoftShape shape; /* one of SHAPES */
     double left;     /* share of its patch that it leaves unexplained */
     bool other;      /* it is rather a shape that the world has not */
+    bool stained;    /* told by its outline, as its colours vary */
 } Explained;
 
 extern const double shape_area[FITTED_SHAPES]; /* of radius 1 */

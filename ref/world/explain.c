@@ -3,17 +3,24 @@
 #include "ref/world/checker.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define MARGIN 5         /* pixels of background around a region that its fit has to explain */
-#define SPLIT_FROM 0.05  /* of a region left unexplained by one shape: two are tried */
-#define SPLIT_GAIN 0.45  /* two have to leave less than that share of what one leaves */
-#define PART_LEAST 40    /* pixels of each of two */
-#define PART_RADIUS 4.5  /* and its radius */
-#define PART_OVERLAP 1.5 /* and of one colour: their centres are so many radii apart */
-#define ALIKE 60.0       /* two colours' distance */
-#define FORM_SURE 0.02   /* left unexplained: less is surely the shape */
-#define FORM_OTHER 0.6   /* a shape that the world has not leaves less than that share of it */
+#define MARGIN 5          /* pixels of background around a region that its fit has to explain */
+#define SPLIT_FROM 0.05   /* of a region left unexplained by one shape: two are tried */
+#define SPLIT_GAIN 0.45   /* two have to leave less than that share of what one leaves */
+#define PART_LEAST 40     /* pixels of each of two */
+#define PART_RADIUS 4.5   /* and its radius */
+#define PART_OVERLAP 1.5  /* and of one colour: their centres are so many radii apart */
+#define STAIN_OVERLAP 1.0 /* of two colours */
+#define ALIKE 60.0        /* two colours' distance */
+#define FORM_SURE 0.02    /* left unexplained: less is surely the shape */
+#define SOLID 0.5         /* of the height that a fifth of a region exceeds: more is all of it */
+#define FAINT 0.2         /* less is none, but a ghost */
+#define GHOSTLY 0.33      /* of a region's peak: what stands out less is a ghost, or an edge */
+#define EDGE_REACH 2      /* pixels */
+#define STAINED 0.5       /* its outline leaves less than that share of what its colours leave */
+#define FORM_OTHER 0.6    /* a shape that the world has not leaves less than that share of it */
 
 const double shape_area[FITTED_SHAPES] = {3.141592653589793, 3.0625, 2.0296875, 3.125, 2.0296875};
 
@@ -163,21 +170,55 @@ static double distance(const double *a, const double *b) {
                 (a[2] - b[2]) * (a[2] - b[2]));
 }
 
-/* An oval is not two circles. */
+/* An oval is not two circles, and one with a stain isn't either. */
 static bool are_two(const Explained *a, const Explained *b) {
     const SoftShape *s = &a->shape, *t = &b->shape;
+    const double overlap = distance(s->color, t->color) > ALIKE ? STAIN_OVERLAP : PART_OVERLAP;
     return s->r >= PART_RADIUS && t->r >= PART_RADIUS &&
-           (distance(s->color, t->color) > ALIKE ||
-            hypot(s->x - t->x, s->y - t->y) >= PART_OVERLAP * (s->r + t->r) / 2);
+           hypot(s->x - t->x, s->y - t->y) >= overlap * (s->r + t->r) / 2;
 }
 
-static Explained explain_part(const Plane *plane, const bool *mine, const Patch *patch) {
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The region in one colour: what stands out half as much as its strongest fifth is all of it. */
+static void make_silhouette(const Plane *plane, const bool *mine, Plane *silhouette) {
+    double height[WORLD_PIXELS];
+    size_t n = 0;
+    for (int p = 0; p < WORLD_PIXELS; p++)
+        if (mine[p]) height[n++] = plane->height[p];
+    qsort(height, n, sizeof *height, by_size);
+    const double full = SOLID * height[n * 4 / 5], faint = FAINT * height[n * 4 / 5];
+    *silhouette = (Plane){.noise = 0};
+    for (int p = 0; p < WORLD_PIXELS; p++) {
+        const double share = fmin(fmax((plane->height[p] - faint) / (full - faint), 0), 1);
+        silhouette->pixel[p][0] = silhouette->smooth[p][0] = silhouette->height[p] = share;
+    }
+}
+
+/* The shape that leaves the least of it, of the world's; whether another would leave far less. */
+static Explained explain_form(const Plane *plane, const bool *mine, const Patch *patch) {
     Explained e = {.shape = best_shape(plane, mine, patch, 0, SHAPES)};
     e.left = left_by(plane, &e.shape, NULL, patch);
     if (e.left < FORM_SURE) return e;
     const SoftShape other = best_shape(plane, mine, patch, SHAPES, FITTED_SHAPES);
     e.other = left_by(plane, &other, NULL, patch) < FORM_OTHER * e.left;
     return e;
+}
+
+/* Where a shape leaves some, its colour may be to blame: then it is its outline that tells the shape. */
+static Explained explain_part(const Plane *plane, const bool *mine, const Patch *patch) {
+    Plane silhouette;
+    const Explained e = explain_form(plane, mine, patch);
+    if (e.left < FORM_SURE) return e;
+    make_silhouette(plane, mine, &silhouette);
+    Explained outline = explain_form(&silhouette, mine, patch);
+    if (!(outline.left < STAINED * e.left)) return e;
+    shape_weigh(&outline.shape, plane->pixel, patch);
+    outline.stained = true;
+    return outline;
 }
 
 /* Two in place of one, each fitted where the other is not. Returns what both together leave of the whole, 1 if
@@ -204,6 +245,28 @@ static double explain_pair(const Plane *plane, const bool *mine, const Patch *wh
     return fmin(left_by(plane, a, b, whole), left_by(plane, b, a, whole));
 }
 
+/* What shines faintly through beside an object is none of it: mine becomes what stands out well, and the patch
+ * cares for the rest only where it is a blurred edge of that. */
+static void leave_ghosts_out(const Plane *plane, bool *mine, Patch *patch) {
+    double peak = 0;
+    for (int p = 0; p < WORLD_PIXELS; p++)
+        if (mine[p]) peak = fmax(peak, plane->height[p]);
+    bool edge[WORLD_PIXELS] = {false};
+    for (int p = 0; p < WORLD_PIXELS; p++) {
+        if (!mine[p] || plane->height[p] < GHOSTLY * peak) continue;
+        const int x = p % WORLD_SIDE, y = p / WORLD_SIDE;
+        for (int j = y - EDGE_REACH; j <= y + EDGE_REACH; j++)
+            for (int i = x - EDGE_REACH; i <= x + EDGE_REACH; i++)
+                if (i >= 0 && j >= 0 && i < WORLD_SIDE && j < WORLD_SIDE)
+                    edge[j * WORLD_SIDE + i] = true;
+    }
+    for (int p = 0; p < WORLD_PIXELS; p++) {
+        if (!mine[p]) continue;
+        patch->care[p] = patch->care[p] && edge[p];
+        mine[p] = plane->height[p] >= GHOSTLY * peak;
+    }
+}
+
 int region_explain(const Plane *plane, const int8_t *of, int region, Explained out[2]) {
     bool mine[WORLD_PIXELS], others[WORLD_PIXELS];
     Explained pair[2];
@@ -213,6 +276,7 @@ int region_explain(const Plane *plane, const int8_t *of, int region, Explained o
         others[p] = of[p] >= 0 && !mine[p];
     }
     make_patch(&patch, mine, others, 1);
+    leave_ghosts_out(plane, mine, &patch);
     out[0] = explain_part(plane, mine, &patch);
     double least = out[0].left * SPLIT_GAIN;
     int n = 1;

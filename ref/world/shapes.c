@@ -44,7 +44,7 @@ void shape_coverage(const SoftShape *s, int x0, int y0, int x1, int y1, double *
     }
 }
 
-static void evaluate(SoftShape *s, const double (*values)[3], const Patch *patch) {
+void shape_weigh(SoftShape *s, const double (*values)[3], const Patch *patch) {
     double w[WORLD_PIXELS], ww = 0, wv[3] = {0}, vv = 0;
     const double *at = w;
     shape_coverage(s, patch->x0, patch->y0, patch->x1, patch->y1, w);
@@ -72,7 +72,7 @@ static bool try_step(SoftShape *best, double dx, double dy, double dr, double de
     s.y += dy;
     s.r = fmin(fmax(s.r + dr, RADIUS_LEAST), RADIUS_MOST);
     s.edge = fmin(fmax(s.edge + de, EDGE_LEAST), EDGE_MOST);
-    evaluate(&s, values, patch);
+    shape_weigh(&s, values, patch);
     if (!(s.error < best->error)) return false;
     *best = s;
     return true;
@@ -80,7 +80,7 @@ static bool try_step(SoftShape *best, double dx, double dy, double dr, double de
 
 void shape_fit(SoftShape *s, const double (*values)[3], const Patch *patch) {
     s->edge = 1.5;
-    evaluate(s, values, patch);
+    shape_weigh(s, values, patch);
     for (double step = 1; step > FINEST; step /= 2) {
         bool better = true;
         for (int round = 0; better && round < 12; round++) {
