@@ -183,7 +183,7 @@ deps:
 
 demo:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 all
-	./llmdiff generate -m weights/tiny -p "a red circle to the left of a blue square" -o demo.png
+	./llmdiff generate -m weights/tiny -p "a small red circle to the left of a large blue square" -o demo.png
 
 gallery:
 	@$(MAKE) --no-print-directory -j$(JOBS) REAL=float SAN=0 llmdiff

@@ -1,6 +1,6 @@
 """llmdiff in PyTorch: Algorithm 1 and Eq. 9 of arXiv 2502.04412 over the upstream classes.
 
-    python golden/llmdiff_torch.py weights/tiny -p "a red circle to the left of a blue square"
+    python golden/llmdiff_torch.py weights/tiny -p "a small red circle to the left of a large blue square"
 
 The walk is main() and generate(): prompt -> ids -> Algorithm 1 -> phi(c) -> U-Net
 with Eq. 9 in every cross-attention -> sampler -> VAE -> picture. Symbols are those of the paper: D is
@@ -299,6 +299,13 @@ def load_pack(directory, dtype=torch.float32, adapter=None, overrides=None, samp
     return Pack(tokenizer, llm, unet, vae, scheduler, learned, settings, dtype)
 
 
+def pack_defaults(directory):
+    """The steps and the guidance that the pack is meant to be drawn with, else 20 and 7.5."""
+    index = Path(directory) / "model_index.json"
+    says = json.loads(index.read_text()) if index.exists() else {}
+    return says.get("num_inference_steps", 20), says.get("guidance_scale", 7.5)
+
+
 def prompt_ids(pack, prompt, negative="", cfg_scale=7.5):
     """The ids of the prompt under "", and for guidance those of the negative one under "uncond/".
     The begin token, which is the tokenizer's own, stands before each."""
@@ -501,8 +508,8 @@ def main():
     parser.add_argument("-n", "--negative-prompt", default="")
     parser.add_argument("-o", "--output", default="output.png")
     parser.add_argument("-s", "--seed", type=int, default=42)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg-scale", type=float, default=7.5)
+    parser.add_argument("--steps", type=int, help="(default: the pack's, else 20)")
+    parser.add_argument("--cfg-scale", type=float, help="(default: the pack's, else 7.5)")
     parser.add_argument("--sampling-method", choices=SAMPLERS, help="(default: the pack's)")
     parser.add_argument("--eta", type=float, default=0.0)
     parser.add_argument("-i", "--init-img", help="start from this picture")
@@ -521,6 +528,9 @@ def main():
     parser.add_argument("--force", help="let this trace's activations go on in place of the own ones")
     a = parser.parse_args()
 
+    steps, cfg_scale = pack_defaults(a.pack)
+    a.steps = steps if a.steps is None else a.steps
+    a.cfg_scale = cfg_scale if a.cfg_scale is None else a.cfg_scale
     dtype = getattr(torch, a.dtype)
     overrides = dict(a.set) | ({"noise": False} if a.no_langevin_noise else {})
     pack = load_pack(a.pack, dtype, a.adapter, overrides, a.sampling_method)
