@@ -223,9 +223,13 @@ static void no_langevin_noise_is_noise_false_in_its_place(void **state) {
 static void parts_are_overridden(void **state) {
     (void)state;
     assert_ok(GENERATE("--save-latents", "@/a.npy"));
-    assert_ok(GENERATE("-m", "weights/tiny", "--llm", MICRO "/llm", "--unet", MICRO "/unet",
-                       "--vae", MICRO "/vae", "--adapter", MICRO "/adapter", "--save-latents",
-                       "@/b.npy"));
+    /* other models in every place, and micro's scheduler, which no flag names */
+    assert_int_equal(system(path("mkdir @/p && ln -s \"$PWD\"/weights/tiny/* @/p && "
+                                 "rm @/p/model_index.json @/p/scheduler && "
+                                 "ln -s \"$PWD\"/golden/micro/scheduler @/p")),
+                     0);
+    assert_ok(GENERATE("-m", "@/p", "--llm", MICRO "/llm", "--unet", MICRO "/unet", "--vae",
+                       MICRO "/vae", "--adapter", MICRO "/adapter", "--save-latents", "@/b.npy"));
     assert_true(same_file("@/a.npy", "@/b.npy"));
     Result r = RUN("info", "@/x.png");
     assert_holds(r.out, "  llm                        golden/micro/llm\n");

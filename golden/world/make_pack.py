@@ -17,6 +17,13 @@ from transformers import CLIPTextModel
 GUIDANCE, STEPS = 3.0, 20
 
 
+def forget_origin(path):
+    """The directory that it was loaded from, which diffusers writes down."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def main(work, out):
     for part in ("llm", "unet", "vae", "scheduler", "text_encoder", "tokenizer"):
         shutil.rmtree(out / part, ignore_errors=True)
@@ -24,6 +31,7 @@ def main(work, out):
     for cls, path, part in ((AutoencoderKL, "vae/vae", "vae"), (UNet2DConditionModel, "unet/unet", "unet"),
                             (CLIPTextModel, "unet/text_encoder", "text_encoder")):
         cls.from_pretrained(work / path, torch_dtype=torch.float32).half().save_pretrained(out / part)
+        forget_origin(out / part / "config.json")
     for part in ("scheduler", "tokenizer"):
         shutil.copytree(work / "unet" / part, out / part)
     (out / "model_index.json").write_text(json.dumps({
