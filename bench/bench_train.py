@@ -66,9 +66,12 @@ def batched_loss(pack, samples):
     stack = lambda name: torch.stack([getattr(s, name) for s in samples])
     t, eps = torch.tensor([s.t for s in samples]), stack("noise")
     z_0 = stack("latent_mean") + torch.exp(stack("latent_logvar") / 2) * stack("posterior_noise")
-    z_t = pack.scheduler.add_noise(pack.vae.config.scaling_factor * z_0, eps, t)
+    z_0 = pack.vae.config.scaling_factor * z_0
+    z_t = pack.scheduler.add_noise(z_0, eps, t)
     context = torch.cat([llmdiff_torch.encode(pack, s.ids, s.langevin) for s in samples])
-    return F.mse_loss(pack.unet(z_t, t, context).sample, eps)
+    on_v = pack.scheduler.config.prediction_type == "v_prediction"
+    target = pack.scheduler.get_velocity(z_0, eps, t) if on_v else eps
+    return F.mse_loss(pack.unet(z_t, t, context).sample, target)
 
 
 def reset_peak():

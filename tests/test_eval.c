@@ -253,7 +253,7 @@ static void prompts_that_are_too_long(void **state) {
 static void what_is_not_finite(void **state) {
     (void)state;
     Result r =
-        EVAL("--suite", SUITE, "--limit", "1", "--set", "g_scale=1e38", "--json", "@/r.json");
+        EVAL("--suite", SUITE, "--limit", "1", "--set", "g_scale=1.7e308", "--json", "@/r.json");
     assert_ok(r);
     cJSON *root = report("@/r.json");
     const cJSON *side = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "conditioners"), "llmdiff");
