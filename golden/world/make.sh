@@ -25,5 +25,5 @@ for part in 0 1; do
 done
 wait
 
-"$PYTHON" train_unet.py "$work/unet" "$work/latents0.pt" "$work/latents1.pt" --steps 24000
+"$PYTHON" train_unet.py "$work/unet" "$work/latents0.pt" "$work/latents1.pt" --steps 40000
 "$PYTHON" make_pack.py "$work"

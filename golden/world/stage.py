@@ -46,7 +46,8 @@ class Ema:
 
 
 class Stage:
-    """Steps from where the last run stopped to `steps`, with a line of progress now and then."""
+    """Steps from where the last run stopped to `steps`, with a line of progress now and then; without save
+    nothing is written: another process does."""
 
     def __init__(self, directory, steps, save, load, every=180.0):
         self.path, self.steps, self.save, self.every = directory / "state.pt", steps, save, every
@@ -62,7 +63,7 @@ class Stage:
             self.shown = None
             yield step
             now = time.time()
-            if now - saved > self.every or step + 1 == self.steps:
+            if self.save and (now - saved > self.every or step + 1 == self.steps):
                 self.write(step + 1)
                 saved = now
             if self.shown and (now - told > 15 or step + 1 == self.steps):

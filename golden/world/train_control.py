@@ -96,7 +96,7 @@ def rank_main(rank, args, shared, barrier, told):
                 if name != "step":
                     getattr(shared, name).copy_(value)
 
-    stage = Stage(args.out, args.steps, save, load, every=120 if rank == 0 else 1e9)
+    stage = Stage(args.out, args.steps, save if rank == 0 else None, load, every=120)
     barrier.wait()
     for step in stage:
         random = batch_random(args.seed, step, rank)

@@ -102,6 +102,22 @@ def text_ids(tokenizer, texts):
     return tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
 
 
+def short_caption(random, pair, taken, relations):
+    """Of two objects the relation is told in 0.7 of the captions, with `relations` in 0.9."""
+    while True:
+        text, expect = caption(random, *pair, "short")
+        told = "relations" in expect or pair[1] is None or not relations or random.random() < 0.26
+        if told and text not in taken:
+            return text
+
+
+def learning_rate(args, step):
+    """Two cosines: the second, lower one begins at args.second."""
+    if step < args.second:
+        return rate(step, args.second, args.peak, warmup=500)
+    return rate(step - args.second, args.steps - args.second, 0.6 * args.peak, warmup=500)
+
+
 def rank_main(rank, args, shared, barrier, told):
     torch.set_num_threads(1)
     data = [torch.load(path, weights_only=False, mmap=True) for path in args.data]
@@ -117,6 +133,8 @@ def rank_main(rank, args, shared, barrier, told):
     unet.set_attn_processor(AttnProcessor())
     scheduler = build_scheduler()
     own = args.batch // RANKS
+    everything = range(len(scenes))
+    pairs = [k for k in everything if len(scenes[k][0]["objects"]) == 2]
 
     def save():
         return {"flat": shared.flat, "average": shared.average, "moments": shared.moments}
@@ -125,18 +143,14 @@ def rank_main(rank, args, shared, barrier, told):
         if rank == 0:
             shared.flat.copy_(state["flat"]), shared.average.copy_(state["average"]), shared.moments.copy_(state["moments"])
 
-    stage = Stage(args.out, args.steps, save, load, every=240 if rank == 0 else 1e9)
+    stage = Stage(args.out, args.steps, save if rank == 0 else None, load, every=240)
     barrier.wait()
     for step in stage:
         random = batch_random(args.seed, step, rank)
         noise = torch.Generator().manual_seed(((args.seed * RANKS + rank) << 32) + step)
-        picked = [random.randrange(len(scenes)) for _ in range(own)]
-        texts = []
-        for k in picked:
-            text = caption(random, *scenes[k], "short")[0]
-            while text in taken:
-                text = caption(random, *scenes[k], "short")[0]
-            texts.append("" if random.random() < 0.1 else text)
+        second = step >= args.second
+        picked = [random.choice(pairs if second and random.random() < 0.75 else everything) for _ in range(own)]
+        texts = ["" if random.random() < 0.1 else short_caption(random, scenes[k], taken, second) for k in picked]
         mean, logvar = moments[picked].float().chunk(2, 1)
         z = mean + torch.exp(logvar / 2) * torch.randn(mean.shape, generator=noise)
         t = (1000 * torch.rand(own, generator=noise) ** 0.65).long().clamp(max=999)
@@ -147,7 +161,7 @@ def rank_main(rank, args, shared, barrier, told):
             predicted = unet(z_t, t, encoder_hidden_states=c).sample
         loss = F.mse_loss(predicted.float(), v)
         loss.backward()
-        norm = adamw(shared, rank, barrier, step, rate(step, args.steps, args.peak, warmup=500))
+        norm = adamw(shared, rank, barrier, step, learning_rate(args, step))
         told[step % 100] = loss.item()
         if rank == 0:
             stage.shown = f"loss {told.mean():.4f} norm {norm:.2f}"
@@ -171,7 +185,8 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("out", type=Path)
     args.add_argument("data", type=Path, nargs="+")
-    args.add_argument("--steps", type=int, default=24000)
+    args.add_argument("--steps", type=int, default=40000)
+    args.add_argument("--second", type=int, default=24000, help="from that step on more relations, and a rate that falls anew")
     args.add_argument("--batch", type=int, default=48)
     args.add_argument("--peak", type=float, default=1e-3)
     args.add_argument("--keep", type=int, default=1000, help="save the averaged model every so many steps")
