@@ -87,9 +87,11 @@ static void errors_of(Way way, int part, double *median, double *largest) {
     free(error);
 }
 
-/* A quoted figure still holds. */
+/* A quoted figure still holds. It was measured with OpenBLAS's kernels for one type of CPU; those of another
+ * sum in another order, and the largest of a few tensors' errors is then up to three times another (the VAE's:
+ * 3.6e-7 with AVX2's, 1.2e-7 with AVX-512's). */
 static void assert_about(const char *what, double quoted, double computed) {
-    if (!(computed >= quoted / 2 && computed <= quoted * 2))
+    if (!(computed >= quoted / 4 && computed <= quoted * 4))
         fail_msg("%s: ref/README.md says %.2g, computed %.2g", what, quoted, computed);
 }
 
