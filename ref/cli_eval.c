@@ -56,7 +56,7 @@ static int check_options(const Options *o, llmdiff_error *err) {
     if (!o->suite) return cli_fail(err, "no suite: give a file of prompts with --suite");
     for (int i = 0; i < 3; i++) found = found || strcmp(o->conditioner, known[i]) == 0;
     if (!found)
-        return cli_fail(err, "--conditioner: expected llmdiff, clip or both, found %s",
+        return cli_fail(err, "--conditioner: expected llmdiff, clip or both, found \"%s\"",
                         o->conditioner);
     const CliInput in[] = {{"the suite", o->suite}};
     return cli_check_reports(o, in, 1, err) || cli_check_settings(o, err) ? -1 : 0;
@@ -68,7 +68,7 @@ static int no_such_split(const Eval *e, llmdiff_error *err) {
         const size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", g ? ", " : "", e->group[g].split);
     }
-    return cli_fail(err, "--split: expected one of %s's (%s), found %s", e->o->suite, list,
+    return cli_fail(err, "--split: expected one of %s's (%s), found \"%s\"", e->o->suite, list,
                     e->o->split);
 }
 

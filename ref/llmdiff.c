@@ -82,7 +82,7 @@ static bool take_options(llmdiff_options *o, const llmdiff_options *from, Error 
         if (!given(o->set[i], "llmdiff_options.set[i]", err)) return false;
     const char *who = o->conditioner;
     if (who && strcmp(who, "llmdiff") != 0 && strcmp(who, "clip") != 0)
-        fail(err, "--conditioner: expected llmdiff or clip, found %s", who);
+        fail(err, "--conditioner: expected llmdiff or clip, found \"%s\"", who);
     if (!(who && strcmp(who, "clip") == 0) && (o->text_encoder || o->tokenizer))
         fail(err,
              "--text-encoder, --tokenizer: expected with --conditioner clip, which they belong to");

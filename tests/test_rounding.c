@@ -88,10 +88,10 @@ static void errors_of(Way way, int part, double *median, double *largest) {
 }
 
 /* A quoted figure still holds. It was measured with OpenBLAS's kernels for one type of CPU; those of another
- * sum in another order, and the largest of a few tensors' errors is then up to three times another (the VAE's:
- * 3.6e-7 with AVX2's, 1.2e-7 with AVX-512's). */
+ * sum in another order, and the largest of a few tensors' errors can be a third of it (the VAE's: 3.6e-7 with
+ * AVX2's, 1.2e-7 with AVX-512's). Larger it may not be. */
 static void assert_about(const char *what, double quoted, double computed) {
-    if (!(computed >= quoted / 4 && computed <= quoted * 4))
+    if (!(computed >= quoted / 4 && computed <= quoted * 2))
         fail_msg("%s: ref/README.md says %.2g, computed %.2g", what, quoted, computed);
 }
 

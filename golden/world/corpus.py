@@ -78,14 +78,14 @@ def meaning(random):
 
 
 def document(random, taken=()):
-    """One text; the prompts in `taken` are none of its descriptions."""
+    """One text; the prompts in `taken` are none of its lines, neither as a description nor in other words."""
     if random.random() < 0.02:
         return meaning(random)
     while True:
         held_out = random.random() < 0.15
         scene, relation = draw_scene(random, held_out=held_out)
         text, expect = describe(random, scene, relation)
-        if text not in taken:
+        if text not in taken and summary(expect) not in taken:
             break
     lines = [text]
     parts = ["summary"] * (random.random() < 0.7) + ["question"] * random.randrange(1, 5)
