@@ -88,6 +88,8 @@ const Option option_table[] = {
     {TRAIN, "Training", 0, "gradient-accumulation-steps", WHOLE(accumulation), "1", 1, 1 << 20,
      NULL, "so many times the pictures to a step\n"},
     {TRAIN, "Training", 0, "learning-rate", NUMBER(learning_rate), "1e-4", 0, 0, NULL, "AdamW's"},
+    {TRAIN, "Training", 0, "scalar-lr-scale", NUMBER(scalar_lr_scale), "1", 0, INT32_MAX, NULL,
+     "a1, b1, a2, b2, g and eta learn at that share of\nthe learning rate, such as 0.03"},
     {TRAIN, "Training", 0, "lr-scheduler", TEXT(lr_scheduler, "NAME"), "constant", 0, 0, NULL,
      "constant, cosine or linear\n"},
     {TRAIN, "Training", 0, "lr-warmup-steps", WHOLE(lr_warmup_steps), "0", 0, INT64_MAX, NULL,

@@ -54,6 +54,7 @@ static void take_options(const Options *o, llmdiff_train_options *t) {
     t->gradient_accumulation_steps = o->accumulation;
     t->max_train_steps = o->max_train_steps;
     t->learning_rate = o->learning_rate;
+    t->scalar_lr_scale = o->scalar_lr_scale;
     t->lr_scheduler = o->lr_scheduler;
     t->lr_warmup_steps = o->lr_warmup_steps;
     t->adam_beta1 = o->adam_beta1;

@@ -437,6 +437,8 @@ typedef struct llmdiff_train_options {
     int (*progress)(void *user, const llmdiff_train_progress *now); /* other than 0 cancels */
     int (*cancel)(void *user);                                      /* other than 0 cancels */
     void (*note)(void *user, const char *line); /* a warning, a skipped sample, a file written */
+
+    double scalar_lr_scale; /* what a1, b1, a2, b2, g and eta have of the learning rate: 1 */
 } llmdiff_train_options;
 
 /* All defaults. `size` is sizeof(llmdiff_train_options). MISUSE if it is too small to be one. */

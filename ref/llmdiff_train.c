@@ -18,6 +18,7 @@ static llmdiff_train_options defaults(void) {
                                    .gradient_accumulation_steps = 1,
                                    .max_train_steps = 1000,
                                    .learning_rate = 1e-4,
+                                   .scalar_lr_scale = 1,
                                    .lr_scheduler = "constant",
                                    .adam_beta1 = 0.9,
                                    .adam_beta2 = 0.999,
@@ -70,6 +71,7 @@ static void check_numbers(const llmdiff_train_options *o, Error *err) {
         bool below; /* `most` itself is too large */
     } number[] = {
         {"--learning-rate", o->learning_rate, 0, 1e6, false},
+        {"--scalar-lr-scale", o->scalar_lr_scale, 0, 1e6, false},
         {"--adam-beta1", o->adam_beta1, 0, 1, true},
         {"--adam-beta2", o->adam_beta2, 0, 1, true},
         {"--adam-weight-decay", o->adam_weight_decay, 0, 1e6, false},

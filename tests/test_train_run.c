@@ -370,6 +370,54 @@ static void only_what_is_asked_for(void **state) {
     safetensors_close(b);
 }
 
+/* After one step, whose gradients are the same: the scalars have moved by their share of the rate, all else
+ * by the whole of it. */
+static void scalars_have_their_own_rate(void **state) {
+    (void)state;
+    static const double scale[] = {1, 0.25, 0};
+    Safetensors *file[4];
+    Error err = {0};
+    char name[64];
+    int scalars = 0, others = 0;
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "@/out%d", i);
+        llmdiff_train_options o = training(name);
+        o.max_train_steps = 1;
+        o.learning_rate = 1e-2;
+        o.scalar_lr_scale = scale[i];
+        train_well(&o);
+        snprintf(name, sizeof name, "@/out%d/adapter.safetensors", i);
+        assert_non_null(file[i] = safetensors_open(path(name), &err));
+    }
+    assert_ok(RUN("init-adapter", "-m", MICRO, "-o", "@/fresh", "-s", "42"));
+    assert_non_null(file[3] = safetensors_open(path("@/fresh/adapter.safetensors"), &err));
+    for (size_t k = 0; k < safetensors_count(file[3]); k++) {
+        const StoredTensor *fresh = safetensors_at(file[3], k);
+        const int64_t n = stored_numel(fresh);
+        double before[4096], whole[4096], part[4096];
+        assert_true(n <= 4096);
+        stored_to_double(fresh, before, &err);
+        stored_to_double(safetensors_find(file[0], fresh->name), whole, &err);
+        const char *end = strrchr(fresh->name, '.');
+        end = end ? end + 1 : fresh->name;
+        const bool scalar = strchr("abge", *end) && strcmp(end, "bias") != 0;
+        for (int i = 1; i < 3; i++) {
+            stored_to_double(safetensors_find(file[i], fresh->name), part, &err);
+            for (int64_t j = 0; j < n; j++) {
+                const double moved = (whole[j] - before[j]) * (scalar ? scale[i] : 1);
+                if (!(fabs(part[j] - before[j] - moved) <= (scalar ? 4e-6 : 0)))
+                    fail_msg("%s: %g, from %g: expected a step of %g", fresh->name, part[j],
+                             before[j], moved);
+                scalars += scalar && moved != 0;
+                others += !scalar && moved != 0;
+            }
+        }
+    }
+    assert_false(err.set);
+    assert_true(scalars >= 8 && others >= 1000);
+    for (int i = 0; i < 4; i++) safetensors_close(file[i]);
+}
+
 /* The pictures' own noise, seen again and again: what can be learned is. */
 static void loss_falls(void **state) {
     (void)state;
@@ -666,6 +714,7 @@ int main(void) {
         IN_A_DIRECTORY(draws_follow_the_sample),
         IN_A_DIRECTORY(options_reach_the_step),
         IN_A_DIRECTORY(only_what_is_asked_for),
+        IN_A_DIRECTORY(scalars_have_their_own_rate),
         IN_A_DIRECTORY(loss_falls),
         IN_A_DIRECTORY(goes_on_bit_for_bit),
         IN_A_DIRECTORY(log_goes_back),

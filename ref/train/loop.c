@@ -158,8 +158,11 @@ static double run_samples(TrainRun *r, double share, Error *err) {
 static void update(TrainRun *r, double rate) {
     const llmdiff_train_options *o = r->o;
     const AdamW adamw = {rate, o->adam_beta1, o->adam_beta2, o->adam_epsilon};
+    AdamW of_scalars = adamw;
+    of_scalars.lr *= o->scalar_lr_scale;
     for (int64_t i = 0; i < r->p.learned_count; i++)
-        adamw_step(&r->ctx, &adamw, r->state.step + 1, &r->p.learned[i]);
+        adamw_step(&r->ctx, r->p.scalar[i] ? &of_scalars : &adamw, r->state.step + 1,
+                   &r->p.learned[i]);
     if (o->ema_decay > 0) ema_step(&r->ctx, &r->ema, &r->p, r->state.step + 1);
 }
 

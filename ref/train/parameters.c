@@ -10,6 +10,7 @@
 typedef struct Slot {
     const Weight **at;
     bool used; /* by a forward with these settings */
+    bool scalar;
 } Slot;
 
 enum { SHARED = 4, EACH_LAYER = 9 };
@@ -18,16 +19,18 @@ static int64_t find_slots(const Parameters *p, const Unet *unet, Slot *slot) {
     Adapter *a = (Adapter *)(uintptr_t)&p->adapter;
     const Settings *s = &a->settings;
     int64_t n = 0;
-    slot[n++] = (Slot){&a->phi.w, true};
-    slot[n++] = (Slot){&a->phi.b, true};
-    slot[n++] = (Slot){&a->scalars.g, true};
-    slot[n++] = (Slot){&a->scalars.eta, s->noise && s->h_scale > 0};
+    slot[n++] = (Slot){&a->phi.w, true, false};
+    slot[n++] = (Slot){&a->phi.b, true, false};
+    slot[n++] = (Slot){&a->scalars.g, true, true};
+    slot[n++] = (Slot){&a->scalars.eta, s->noise && s->h_scale > 0, true};
     for (int64_t i = 0; i < unet->cross_layers; i++) {
         AddedAttention *l = &a->layer[i];
         const Slot of_layer[EACH_LAYER] = {
-            {&l->tau_q, true},      {&l->tau_k, true},      {&l->tau_v, true},
-            {&l->tau_out_w, true},  {&l->tau_out_b, true},  {&l->a1, isnan(s->a1)},
-            {&l->b1, isnan(s->b1)}, {&l->a2, isnan(s->a2)}, {&l->b2, isnan(s->b2)},
+            {&l->tau_q, true, false},     {&l->tau_k, true, false},
+            {&l->tau_v, true, false},     {&l->tau_out_w, true, false},
+            {&l->tau_out_b, true, false}, {&l->a1, isnan(s->a1), true},
+            {&l->b1, isnan(s->b1), true}, {&l->a2, isnan(s->a2), true},
+            {&l->b2, isnan(s->b2), true},
         };
         for (int k = 0; k < EACH_LAYER; k++) {
             if (!*of_layer[k].at) continue; /* no tau_out where out is "shared" */
@@ -85,6 +88,7 @@ static void take(Parameters *p, const Slot *slot, int64_t n, double weight_decay
         *slot[i].at = w;
         if (slot[i].used) {
             w->grad = gradient;
+            p->scalar[p->learned_count] = slot[i].scalar;
             p->learned[p->learned_count++] =
                 (Learned){value, gradient, m, v, size, w->ndim == 2 ? weight_decay : 0};
             gradient += size;
@@ -103,9 +107,10 @@ int parameters_open(Parameters *p, const Adapter *from, const Unet *unet,
     p->adapter.layer = malloc((size_t)(layers + 1) * sizeof *p->adapter.layer);
     p->weight = calloc((size_t)most, sizeof *p->weight);
     p->learned = calloc((size_t)most, sizeof *p->learned);
+    p->scalar = calloc((size_t)most, sizeof *p->scalar);
     Slot *slot = malloc((size_t)most * sizeof *slot);
     int64_t all = 0;
-    if (!p->adapter.layer || !p->weight || !p->learned || !slot) goto no_memory;
+    if (!p->adapter.layer || !p->weight || !p->learned || !p->scalar || !slot) goto no_memory;
     memcpy(p->adapter.layer, from->layer, (size_t)layers * sizeof *from->layer);
     p->count = find_slots(p, unet, slot);
     if (choose(slot, p->count, options->train_only, err)) goto failed;
@@ -139,6 +144,7 @@ void parameters_close(Parameters *p) {
     free(p->adapter.layer);
     free(p->weight);
     free(p->learned);
+    free(p->scalar);
     free(p->memory);
     *p = (Parameters){0};
 }

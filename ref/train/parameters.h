@@ -29,6 +29,8 @@ typedef struct Parameters {
     int64_t count;
     /* Those that have a gradient, in the same order. */
     Learned *learned;
+    bool *
+        scalar; /* which of them are a1, b1, a2, b2, g or eta: those have a learning rate of their own */
     int64_t learned_count;
     int64_t numbers;         /* in all of `learned` */
     real *memory, *gradient; /* gradient: all of them, one after the other */

@@ -43,6 +43,7 @@ static bool add_free(cJSON *to, const TrainRun *r) {
         {"processes", (double)r->ranks},
         {"max-train-steps", (double)o->max_train_steps},
         {"learning-rate", o->learning_rate},
+        {"scalar-lr-scale", o->scalar_lr_scale},
         {"lr-warmup-steps", (double)o->lr_warmup_steps},
         {"adam-beta1", o->adam_beta1},
         {"adam-beta2", o->adam_beta2},
