@@ -271,7 +271,8 @@ static void wrong_calls(void **state) {
     assert_error(EVAL("--suite", "@/none.jsonl"), 1,
                  "@/none.jsonl: can't be opened: No such file or directory");
     assert_error(EVAL("--suite", SUITE, "--split", "hard"), 1,
-                 "--split: expected one of " SUITE "'s (plain, relation, negation), found \"hard\"");
+                 "--split: expected one of " SUITE
+                 "'s (plain, relation, negation), found \"hard\"");
     assert_error(EVAL("--suite", SUITE, "--conditioner", "bert"), 2,
                  "--conditioner: expected llmdiff, clip or both, found \"bert\"");
     assert_error_holds(EVAL("--suite", SUITE, "--conditioner", "clip"), 1, "text_encoder");
