@@ -1,9 +1,9 @@
 """make experiments: the paper's experiment in the small world, and what belongs to it -> bench/EXPERIMENTS.md
 
-    python3 bench/experiments.py [--only NAME ...] [--dry-run] [--report] [--quick]
+    python3 bench/experiments.py [--only NAME ...] [--jobs N] [--dry-run] [--report] [--quick]
 
-What is done stands in the tables below: trainings (`llmdiff train`, LLM and U-Net frozen, one after the other)
-and rows, each judged by `llmdiff eval`. Results are kept in build/experiments/; what is there for the same
+What is done stands in the tables below: trainings (`llmdiff train`, LLM and U-Net frozen) and rows, each judged
+by `llmdiff eval`, --jobs N of them at a time. Results are kept in build/experiments/; what is there for the same
 command and the same files is not done again, and a training goes on where it was stopped. --quick: a few
 steps and prompts each, to see that all runs; its report goes to build/experiments-quick/.
 Making the pairs needs NumPy and Pillow.
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -151,28 +152,47 @@ EXPERIMENTS = (CLAIM, ABLATION, STABILITY, SCALE, COST)
 
 def main():
     from experiments_report import write_report
-    from experiments_run import Missing, Runner
+    from experiments_run import Failed, Missing, Runner
 
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--only", nargs="+", choices=[e.name for e in EXPERIMENTS], default=[e.name for e in EXPERIMENTS])
     args.add_argument("--dry-run", action="store_true", help="print the commands that are left to do")
     args.add_argument("--report", action="store_true", help="only write the report, of the results there are")
     args.add_argument("--quick", action="store_true")
+    args.add_argument("--jobs", type=int, default=1, help="so many trainings or judgements at a time")
     args = args.parse_args()
     runner = Runner(ROOT / "build" / ("experiments-quick" if args.quick else "experiments"), sys.modules[__name__],
-                    args.dry_run, args.quick)
-    for e in EXPERIMENTS if not args.report else ():
-        if e.name not in args.only:
-            continue
-        if e is COST:
+                    args.dry_run, args.quick, args.jobs)
+
+    def judge(e, row):
+        try:
+            runner.judge(row, e.few)
+            if e is STABILITY:
+                runner.norm(row)
+        except Missing as why:
+            print(f"{e.name}: {row.label}: left out: {why}", file=sys.stderr)
+
+    def train(row):
+        try:
+            runner.adapter(row.train, row.llm)
+        except Missing:
+            pass  # judge says so
+
+    asked = [e for e in EXPERIMENTS if e.name in args.only and not args.report]
+    # By name: what several rows stand on is trained, or judged, once.
+    trained = {row.train: row for e in asked for row in e.rows if row.train}
+    judged = {runner.result_name(row, e.few): (e, row) for e in asked for row in e.rows}
+    try:
+        if trained:
+            runner.data()
+        runner.together([partial(train, row) for row in trained.values()])
+        runner.together([partial(judge, *both) for both in judged.values()])
+        if COST in asked:
             runner.cost()
-        for row in e.rows:
-            try:
-                runner.judge(row, e.few)
-                if e is STABILITY:
-                    runner.norm(row)
-            except Missing as why:
-                print(f"{e.name}: {row.label}: left out: {why}", file=sys.stderr)
+    except Failed as failed:
+        code, errors = failed.args
+        sys.stderr.write(errors or "")
+        sys.exit(code if code > 0 else 1)
     if not args.dry_run:
         to = ROOT / "bench" if not args.quick else runner.work
         print(write_report(runner, EXPERIMENTS, to))

@@ -10,11 +10,16 @@ import struct
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
 class Missing(Exception):
     """A directory that is not in this tree."""
+
+
+class Failed(Exception):
+    """A program's exit code, and its errors where they haven't been seen yet."""
 
 
 def digest(paths):
@@ -75,12 +80,12 @@ def chosen(settings):
 class Runner:
     """work: where results go. plan: bench/experiments.py."""
 
-    def __init__(self, work, plan, dry=False, quick=False):
+    def __init__(self, work, plan, dry=False, quick=False, jobs=1):
         self.work, self.plan, self.dry, self.root = Path(work), plan, dry, plan.ROOT
         self.pack, self.quick = self.root / plan.PACK, quick
         self.steps, self.few = (4, 1) if quick else (plan.STEPS, plan.FEW)
         self.llmdiff = [str(self.root / "llmdiff")]
-        self.digests, self.planned = {}, set()
+        self.digests, self.planned, self.jobs = {}, set(), jobs
         if not dry:
             self.work.mkdir(parents=True, exist_ok=True)
 
@@ -108,10 +113,11 @@ class Runner:
             return kept["result"]
         if self.dry:
             if name not in self.planned:
-                print(shlex.join(map(str, command)))
+                sys.stdout.write(shlex.join(map(str, command)) + "\n")
             self.planned.add(name)
             return None
-        print(f"{name}: {shlex.join(map(str, command))}", flush=True)
+        sys.stdout.write(f"{name}: {shlex.join(map(str, command))}\n")
+        sys.stdout.flush()
         begin = time.time()
         kept = {"key": key, "command": [str(c) for c in command], "date": time.strftime("%Y-%m-%d", time.gmtime()),
                 "result": work(command), "seconds": round(time.time() - begin, 1)}
@@ -124,9 +130,33 @@ class Runner:
 
     def run(self, command):
         """Its progress and errors are seen; what it reports goes into files."""
-        done = subprocess.run([str(c) for c in command], cwd=self.root, stdout=subprocess.DEVNULL)
+        quiet = None if self.jobs == 1 else subprocess.PIPE  # several bars on one line are none
+        done = subprocess.run([str(c) for c in command], cwd=self.root, stdout=subprocess.DEVNULL, stderr=quiet,
+                              text=True, env=self.threads())
         if done.returncode:
-            sys.exit(done.returncode if done.returncode > 0 else 1)
+            raise Failed(done.returncode, done.stderr)
+
+    def threads(self):
+        """Each of several programs at once gets its share of the cores; results don't depend on it."""
+        if self.jobs == 1:
+            return None
+        return {**os.environ, "OMP_NUM_THREADS": str(max(1, os.cpu_count() // self.jobs))}
+
+    def together(self, tasks):
+        """Calls them all, self.jobs at a time; after an error none begins."""
+        errors = []
+
+        def attempt(task):
+            try:
+                if not errors:
+                    task()
+            except BaseException as error:
+                errors.append(error)
+
+        with ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(attempt, tasks))
+        if errors:
+            raise errors[0]
 
     # ---- training ----
 
@@ -206,7 +236,9 @@ class Runner:
     def judge(self, row, few=False):
         flags, inputs = self.models(row)
         suite = self.root / self.plan.SUITE
-        json_file = self.work / "eval.json"
+        json_file = self.work / "eval" / f"{self.result_name(row, few)}.json"
+        if not self.dry:
+            json_file.parent.mkdir(parents=True, exist_ok=True)
         limit = ["--limit", self.few] if few or self.quick else []
         command = [*self.llmdiff, "eval", "-m", self.pack, "--suite", suite, "--seed", self.plan.SEED, *limit, *flags,
                    "--json", json_file]
@@ -221,7 +253,7 @@ class Runner:
     def norm(self, row):
         """The root mean square of c's elements, over some prompts."""
         flags, inputs = self.models(row)
-        file = self.work / "c.safetensors"
+        file = self.work / "eval" / f"{row.name}.safetensors"
         lines = (self.root / self.plan.SUITE).read_text().splitlines()
         prompts = [json.loads(line)["prompt"] for line in random.Random(0).sample(lines, min(8, len(lines)))]
         command = [*self.llmdiff, "encode", "-m", self.pack, *flags, "-o", file]

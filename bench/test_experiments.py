@@ -189,7 +189,7 @@ class Tree(unittest.TestCase):
         self.assertIn("--conditioner clip", calls[0])
         (self.root / "weights/tiny/llm/config.json").write_text("another")
         calls = self.run_all("--only", "claim")
-        self.assertEqual([c.split()[0] for c in calls], ["eval", "train", "eval", "train", "eval"])
+        self.assertEqual([c.split()[0] for c in calls], ["train", "train", "eval", "eval", "eval"])
 
     def test_goes_on_where_it_stopped(self):
         (self.root / "stop").write_text("")
