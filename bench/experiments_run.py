@@ -211,13 +211,17 @@ class Runner:
         flags, inputs = [], [self.pack / "unet", self.pack / "llm"]
         if row.llm:
             flags, inputs[1] = ["--llm", self.root / row.llm], self.root / row.llm
-        adapter = self.adapter(row.train, row.llm) if row.train else self.pack / "adapter"
+        adapter = self.pack / "adapter"
         if row.train:
+            adapter = self.adapter(row.train, row.llm)
+        elif row.adapter:
+            adapter = self.root / row.adapter
+        if row.train or row.adapter:
             flags += ["--adapter", adapter]
         for setting in row.settings:
             flags += ["--set", setting]
         return flags, [*inputs, *(p for p in (adapter / "adapter.safetensors", adapter / "config.json")
-                                  if p.exists() or not self.dry)]
+                                  if p.exists() or not row.train or not self.dry)]
 
     def control_unet(self, over):
         to = self.work / "control" / "unet"

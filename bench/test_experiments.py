@@ -128,6 +128,8 @@ class Tree(unittest.TestCase):
         save(more / "control/unet_attn2.safetensors", {"b": [9]})
         (more / "control/text_encoder").mkdir()
         (more / "control/text_encoder/config.json").write_text("tuned")
+        save(more / "last-state/adapter.safetensors", {"x": [3]})
+        (more / "last-state/config.json").write_text("last")
         (more / "llm-llama").mkdir()
         (more / "llm-llama/config.json").write_text("llama")
 
@@ -151,7 +153,7 @@ class Tree(unittest.TestCase):
         trained = [c for c in of("train") if "word_score=false" in c]
         self.assertEqual(len(trained), 1)
         self.assertIn("--set init=embedding --set noise=true --set word_score=false", trained[0])
-        self.assertIn("--max-train-steps 4000", trained[0])
+        self.assertIn("--max-train-steps 2500", trained[0])
         self.assertTrue(any("--llm" in c and "llm-llama" in c for c in of("train")))
         clip = [c for c in of("eval") if "--conditioner clip" in c]
         self.assertEqual(len(clip), 2)
@@ -163,13 +165,13 @@ class Tree(unittest.TestCase):
 
         text = self.report()
         for part in ("## The claim", "## Ablations", "## How stable", "## Which LLM", "## What it costs",
-                     "|  | baseline: CLIP | baseline, fine-tuned | LLMDiff, as shipped | LLMDiff, 4000 steps |",
+                     "|  | baseline: CLIP | baseline, fine-tuned | last hidden state | LLMDiff, as shipped |",
                      "| all | 66.7 [54.1, 77.3] | 66.7 [54.1, 77.3] | 80.0 [68.2, 88.2] |",
                      "ddim, 20 steps, guidance 4.", "right on 99.90% of what is true", "passes 0.10% of what", "| `down_blocks.0.attentions.0` | 0.500 | 1.500 | 0.75 |",
                      "| tau reads c |", "| llm-llama | phi | 6 | 128 | 1,319,936 parameters (1.3M), F32 |",
                      "| none, h_scale 1e+06 |", "Of 432 pictures 36 came to a value that is not finite.",
                      "| llmdiff | 5 | LLM, Algorithm 1 | 3.00 | 1.50 | 0.50 | 2.00 MB | 4.00 MB |",
-                     "| scene | 99.90 | 99.50 | 0.10 |  | 10.00 |", "4000 | 50 | 0.0513 |"):
+                     "| scene | 99.90 | 99.50 | 0.10 |  | 10.00 |", "2500 | 50 | 0.0513 |"):
             self.assertIn(part, text)
         self.assertIn(f"{(12.5) ** 0.5:.4g}", text)  # the root mean square of 3 and -4
         self.assertNotIn("No result", text)
@@ -189,7 +191,7 @@ class Tree(unittest.TestCase):
         self.assertIn("--conditioner clip", calls[0])
         (self.root / "weights/tiny/llm/config.json").write_text("another")
         calls = self.run_all("--only", "claim")
-        self.assertEqual([c.split()[0] for c in calls], ["train", "train", "eval", "eval", "eval"])
+        self.assertEqual([c.split()[0] for c in calls], ["train"] * 2 + ["eval"] * 4)
 
     def test_goes_on_where_it_stopped(self):
         (self.root / "stop").write_text("")
@@ -203,14 +205,14 @@ class Tree(unittest.TestCase):
         shutil.rmtree(self.root / "weights/experiments")
         self.run_all("--only", "claim", "scale")
         self.assertIn("baseline, fine-tuned: left out", self.said)
-        self.assertIn("No result: baseline, fine-tuned.", self.report())
+        self.assertIn("No result: baseline, fine-tuned; last hidden state.", self.report())
         ablations = self.report().split("## Ablations")[1].split("##")[0]
         self.assertIn("No result: a1 = 1, a2 = 0", ablations)
         self.assertIn("| as shipped | 80.0", ablations)
 
     def test_dry_run_and_quick(self):
         self.assertEqual(self.run_all("--dry-run"), [])
-        self.assertIn("--max-train-steps 4000", self.said)
+        self.assertIn("--max-train-steps 2500", self.said)
         self.assertFalse((self.root / "bench/EXPERIMENTS.md").exists())
         calls = self.run_all("--quick", "--only", "claim")
         self.assertTrue(all("--limit 1" in c for c in calls if c.startswith("eval")))
