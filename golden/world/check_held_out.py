@@ -2,7 +2,7 @@
 
     python golden/world/check_held_out.py [--documents N]
 
-The LLM's documents (all those of its 2,000 steps), the captions that the tokenizers, the U-Net and the adapter's
+The LLM's documents (all those of its 1,600 steps), the captions that the tokenizers, the U-Net and the adapter's
 pairs are drawn from. What is held out of captions (words, templates, combinations) is looked for there, too.
 Exit 1 with what was found.
 """
@@ -17,7 +17,7 @@ from make_suite import suite_prompts
 from stage import batch_random
 from world import HELD_OUT, draw_scene
 
-SEED, STEPS, DOCUMENTS = 2, 2000, 192  # train_llm.py's
+SEED, STEPS, DOCUMENTS = 2, 1600, 192  # train_llm.py's
 
 
 def lines(text):

@@ -17,7 +17,7 @@ export OMP_NUM_THREADS=1
 "$PYTHON" check_held_out.py
 
 # text and pictures apart: a core each
-[ -d "$work/phi/llm" ] || "$PYTHON" train_llm.py "$work/phi" --steps 2000 &
+[ -d "$work/phi/llm" ] || "$PYTHON" train_llm.py "$work/phi" --steps 1600 &
 llm=$!
 [ -d "$work/vae/vae" ] || "$PYTHON" train_vae.py "$work/vae" --steps 4200
 wait $llm
@@ -26,5 +26,5 @@ for part in 0 1; do
     [ -f "$work/latents$part.pt" ] || "$PYTHON" encode_latents.py "$work/vae/vae" "$work/latents$part.pt" --part $part
 done
 
-"$PYTHON" train_unet.py "$work/unet" "$work/latents0.pt" "$work/latents1.pt" --steps 40000
+"$PYTHON" train_unet.py "$work/unet" "$work/latents0.pt" "$work/latents1.pt" --steps 36000
 "$PYTHON" make_pack.py "$work"

@@ -1,6 +1,6 @@
 """Pictures with captions, as `llmdiff train --train-data-dir` reads them: what the adapter learns from.
 
-    python3 golden/world/make_pairs.py OUT.tar [--count 40000] [--captions rich|short] [--seed 4]
+    python3 golden/world/make_pairs.py OUT.tar [--count 20000] [--captions rich|short] [--seed 4]
 
 A webdataset tar of PNG and txt. Needs NumPy and Pillow alone. No unseen combination, no held word or
 template, no prompt of the suite.
@@ -29,7 +29,7 @@ def add(tar, name, data):
 def main():
     args = argparse.ArgumentParser()
     args.add_argument("out", type=Path)
-    args.add_argument("--count", type=int, default=40000)
+    args.add_argument("--count", type=int, default=20000)
     args.add_argument("--captions", choices=("rich", "short"), default="rich")
     args.add_argument("--seed", type=int, default=4)
     args = args.parse_args()

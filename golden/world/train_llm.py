@@ -60,7 +60,7 @@ def main():
     args.add_argument("--family", default="phi")
     args.add_argument("--width", type=int, default=128)
     args.add_argument("--blocks", type=int, default=6)
-    args.add_argument("--steps", type=int, default=2000, help="of four batches each")
+    args.add_argument("--steps", type=int, default=1600, help="of four batches each")
     args.add_argument("--peak", type=float, default=2e-3)
     args.add_argument("--seed", type=int, default=2)
     args = args.parse_args()

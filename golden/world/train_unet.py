@@ -185,7 +185,7 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("out", type=Path)
     args.add_argument("data", type=Path, nargs="+")
-    args.add_argument("--steps", type=int, default=40000)
+    args.add_argument("--steps", type=int, default=36000)
     args.add_argument("--second", type=int, default=24000, help="from that step on more relations, and a rate that falls anew")
     args.add_argument("--batch", type=int, default=48)
     args.add_argument("--peak", type=float, default=1e-3)
