@@ -174,7 +174,8 @@ class Runner:
         out = self.work / "train" / name
         command = [*self.llmdiff, "train", "-m", self.pack, *(["--llm", self.root / llm] if llm else []),
                    "--train-data-dir", self.data(), "--output-dir", out, "--cache-dir", self.work / "cache",
-                   "--max-train-steps", self.steps, "--checkpoints-total-limit", 1, *self.plan.TRAINING]
+                   "--max-train-steps", self.steps, "--checkpoints-total-limit", 1, *self.plan.TRAINING,
+                   "--seed", self.plan.TRAINING_SEED.get(name, 42)]
         for setting in (*chosen(self.plan.SHIPPED), *self.plan.TRAININGS[name]):
             command += ["--set", setting]
         inputs = [self.root / llm if llm else self.pack / "llm", self.pack / "unet", self.pack / "vae",

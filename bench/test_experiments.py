@@ -149,11 +149,12 @@ class Tree(unittest.TestCase):
         calls = self.run_all()
         of = lambda word: [c for c in calls if c.startswith(word)]
         self.assertEqual(len(of("pairs")), 1)
-        self.assertEqual(len(of("train")), 11)  # of each settings one, and the further LLM's
+        self.assertEqual(len(of("train")), 12)  # of each settings one, and the further LLM's
         trained = [c for c in of("train") if "word_score=false" in c]
         self.assertEqual(len(trained), 1)
         self.assertIn("--set init=embedding --set noise=true --set word_score=false", trained[0])
         self.assertIn("--max-train-steps 2500", trained[0])
+        self.assertEqual(sum("--seed 43" in c for c in of("train")), 1)
         self.assertTrue(any("--llm" in c and "llm-llama" in c for c in of("train")))
         clip = [c for c in of("eval") if "--conditioner clip" in c]
         self.assertEqual(len(clip), 2)
