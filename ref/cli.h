@@ -60,8 +60,9 @@ typedef struct Options {
         *validation_prompt, *cache_dir;
     int64_t resolution, train_batch_size, accumulation, max_train_steps, lr_warmup_steps,
         max_bad_samples, checkpointing_steps, checkpoints_limit, validation_steps;
-    double learning_rate, scalar_lr_scale, adam_beta1, adam_beta2, adam_weight_decay, adam_epsilon,
-        max_grad_norm, caption_dropout, snr_gamma, noise_offset, ema_decay, cache_limit;
+    double learning_rate, scalar_lr_scale, added_start, adam_beta1, adam_beta2, adam_weight_decay,
+        adam_epsilon, max_grad_norm, caption_dropout, snr_gamma, noise_offset, ema_decay,
+        cache_limit;
     bool center_crop, random_flip, gradient_checkpointing;
     /* eval */
     const char *suite, *split;

@@ -94,6 +94,9 @@ const Option option_table[] = {
      "constant, cosine or linear\n"},
     {TRAIN, "Training", 0, "lr-warmup-steps", WHOLE(lr_warmup_steps), "0", 0, INT64_MAX, NULL,
      "steps in which the rate rises to that, whatever\nthe scheduler"},
+    {TRAIN, "Training", 0, "added-start", NUMBER(added_start), NULL, 0, 1, NULL,
+     "a fresh adapter's a2 begins with X, its a1 with\n1 - X: the same at first, but tau learns at "
+     "once,\nsuch as with 0.5 (default 0)"},
     {TRAIN, "Training", 0, "adam-beta1", NUMBER(adam_beta1), "0.9", 0, 1, NULL, "less than 1"},
     {TRAIN, "Training", 0, "adam-beta2", NUMBER(adam_beta2), "0.999", 0, 1, NULL, "less than 1"},
     {TRAIN, "Training", 0, "adam-weight-decay", NUMBER(adam_weight_decay), "1e-2", 0, INT32_MAX,

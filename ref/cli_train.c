@@ -55,6 +55,7 @@ static void take_options(const Options *o, llmdiff_train_options *t) {
     t->max_train_steps = o->max_train_steps;
     t->learning_rate = o->learning_rate;
     t->scalar_lr_scale = o->scalar_lr_scale;
+    t->added_start = o->added_start;
     t->lr_scheduler = o->lr_scheduler;
     t->lr_warmup_steps = o->lr_warmup_steps;
     t->adam_beta1 = o->adam_beta1;

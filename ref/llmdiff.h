@@ -439,6 +439,7 @@ typedef struct llmdiff_train_options {
     void (*note)(void *user, const char *line); /* a warning, a skipped sample, a file written */
 
     double scalar_lr_scale; /* what a1, b1, a2, b2, g and eta have of the learning rate: 1 */
+    double added_start;     /* a fresh adapter begins with a2 = this and a1 = 1 - this: 0 */
 } llmdiff_train_options;
 
 /* All defaults. `size` is sizeof(llmdiff_train_options). MISUSE if it is too small to be one. */

@@ -72,6 +72,7 @@ static void check_numbers(const llmdiff_train_options *o, Error *err) {
     } number[] = {
         {"--learning-rate", o->learning_rate, 0, 1e6, false},
         {"--scalar-lr-scale", o->scalar_lr_scale, 0, 1e6, false},
+        {"--added-start", o->added_start, 0, 1, false},
         {"--adam-beta1", o->adam_beta1, 0, 1, true},
         {"--adam-beta2", o->adam_beta2, 0, 1, true},
         {"--adam-weight-decay", o->adam_weight_decay, 0, 1e6, false},

@@ -65,6 +65,7 @@ static void what_is_asked_for(void **state) {
     refused(TRAIN_ON("--learning-rate", "-1"), 2, "--learning-rate: expected 0 to ");
     refused(TRAIN_ON("--learning-rate", "nan"), 2, "--learning-rate: expected a number");
     refused(TRAIN_ON("--scalar-lr-scale", "-1"), 2, "--scalar-lr-scale: expected 0 to ");
+    refused(TRAIN_ON("--added-start", "2"), 2, "--added-start: expected 0 to 1");
     refused(TRAIN_ON("--adam-beta1", "1"), 2, "--adam-beta1: expected 0 to less than 1, found 1");
     refused(TRAIN_ON("--adam-beta2", "1"), 2, "--adam-beta2: expected 0 to less than 1, found 1");
     refused(TRAIN_ON("--ema-decay", "1"), 2, "--ema-decay: expected 0 to less than 1, found 1");

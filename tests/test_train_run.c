@@ -418,6 +418,55 @@ static void scalars_have_their_own_rate(void **state) {
     for (int i = 0; i < 4; i++) safetensors_close(file[i]);
 }
 
+/* The same function at first: only a1 and a2 are others, and the loss before the first update is the same. */
+static void added_attention_takes_part_from_the_start(void **state) {
+    (void)state;
+    LogLines plain, half;
+    Error err = {0};
+    int scalars = 0;
+    for (int i = 0; i < 2; i++) {
+        llmdiff_train_options o = training(i ? "@/half" : "@/plain");
+        o.max_train_steps = 1;
+        o.learning_rate = 0;
+        o.added_start = i ? 0.25 : 0;
+        train_well(&o);
+    }
+    read_log("@/plain/train.jsonl", &plain);
+    read_log("@/half/train.jsonl", &half);
+    assert_true(fabs(plain.loss[0] - half.loss[0]) <= 1e-5 * plain.loss[0]);
+    assert_true(fabs(plain.norm[0] - half.norm[0]) > 1e-3 * plain.norm[0]); /* tau's is there */
+    Safetensors *a = safetensors_open(path("@/plain/adapter.safetensors"), &err),
+                *b = safetensors_open(path("@/half/adapter.safetensors"), &err);
+    assert_true(a && b);
+    for (size_t k = 0; k < safetensors_count(a); k++) {
+        const StoredTensor *t = safetensors_at(a, k);
+        double x[4096], y[4096];
+        stored_to_double(t, x, &err);
+        stored_to_double(safetensors_find(b, t->name), y, &err);
+        const char *end = strrchr(t->name, '.');
+        const double is = !end                  ? NAN
+                          : !strcmp(end, ".a1") ? 0.75
+                          : !strcmp(end, ".a2") ? 0.25
+                                                : NAN;
+        if (isnan(is))
+            assert_memory_equal(x, y, (size_t)stored_numel(t) * sizeof *x);
+        else
+            assert_true(y[0] == is);
+        scalars += !isnan(is);
+    }
+    assert_false(err.set);
+    assert_true(scalars >= 4);
+    safetensors_close(a);
+    safetensors_close(b);
+    llmdiff_error error;
+    llmdiff_train_options o = training("@/other");
+    o.added_start = 0.25;
+    llmdiff_pack *pack = open_training(MICRO "/adapter");
+    assert_true(llmdiff_train(pack, &o, &error) != LLMDIFF_OK);
+    assert_holds(error.message, "--added-start: expected a fresh adapter");
+    llmdiff_close(pack);
+}
+
 /* The pictures' own noise, seen again and again: what can be learned is. */
 static void loss_falls(void **state) {
     (void)state;
@@ -715,6 +764,7 @@ int main(void) {
         IN_A_DIRECTORY(options_reach_the_step),
         IN_A_DIRECTORY(only_what_is_asked_for),
         IN_A_DIRECTORY(scalars_have_their_own_rate),
+        IN_A_DIRECTORY(added_attention_takes_part_from_the_start),
         IN_A_DIRECTORY(loss_falls),
         IN_A_DIRECTORY(goes_on_bit_for_bit),
         IN_A_DIRECTORY(log_goes_back),

@@ -157,10 +157,25 @@ static const Adapter *open_adapter(TrainRun *r, const char *checkpoint, Error *e
     return r->adapter;
 }
 
+/* f = (1 - x) A_hat + x A: as long as A is A_hat's copy the same as a fresh adapter's f = A_hat, but A
+ * learns from the first step on. With a2 = 0 tau's gradient is 0 until a2 has moved. */
+static void start_added(Parameters *p, int64_t layers, double x) {
+    for (int64_t i = 0; i < layers; i++) {
+        *(real *)(uintptr_t)p->adapter.layer[i].a1->data = (real)(1 - x);
+        *(real *)(uintptr_t)p->adapter.layer[i].a2->data = (real)x;
+    }
+}
+
 static void open_parameters(TrainRun *r, const Adapter *adapter, Error *err) {
     const llmdiff_train_options *o = r->o;
     const ParametersOptions options = {o->train_only, o->adam_weight_decay};
-    if (parameters_open(&r->p, adapter, r->job->pack->unet, &options, err)) return;
+    const Unet *unet = r->job->pack->unet;
+    if (o->added_start != 0 && r->job->pack->adapter) {
+        fail(err, "--added-start: expected a fresh adapter, found one to begin with, --adapter");
+        return;
+    }
+    if (parameters_open(&r->p, adapter, unet, &options, err)) return;
+    if (o->added_start != 0) start_added(&r->p, unet->cross_layers, o->added_start);
     if (o->ema_decay > 0) ema_open(&r->ema, &r->p, o->ema_decay, err);
     if (!err->set) training_open(&r->training, r->job->pack, &r->p.adapter, o->snr_gamma, err);
     r->rate = (LearningRate){

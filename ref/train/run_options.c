@@ -44,6 +44,7 @@ static bool add_free(cJSON *to, const TrainRun *r) {
         {"max-train-steps", (double)o->max_train_steps},
         {"learning-rate", o->learning_rate},
         {"scalar-lr-scale", o->scalar_lr_scale},
+        {"added-start", o->added_start},
         {"lr-warmup-steps", (double)o->lr_warmup_steps},
         {"adam-beta1", o->adam_beta1},
         {"adam-beta2", o->adam_beta2},
