@@ -128,8 +128,9 @@ class Tree(unittest.TestCase):
         save(more / "control/unet_attn2.safetensors", {"b": [9]})
         (more / "control/text_encoder").mkdir()
         (more / "control/text_encoder/config.json").write_text("tuned")
-        save(more / "last-state/adapter.safetensors", {"x": [3]})
-        (more / "last-state/config.json").write_text("last")
+        for name in ("last-state", "llmdiff"):
+            save(more / name / "adapter.safetensors", {"x": [3]})
+            (more / name / "config.json").write_text(name)
         (more / "llm-llama").mkdir()
         (more / "llm-llama/config.json").write_text("llama")
 
@@ -149,30 +150,30 @@ class Tree(unittest.TestCase):
         calls = self.run_all()
         of = lambda word: [c for c in calls if c.startswith(word)]
         self.assertEqual(len(of("pairs")), 1)
-        self.assertEqual(len(of("train")), 13)  # of each settings one, and the further LLM's
+        self.assertEqual(len(of("train")), 12)  # of each settings one, and the further LLM's
         trained = [c for c in of("train") if "word_score=false" in c]
         self.assertEqual(len(trained), 1)
         self.assertIn("--set init=embedding --set noise=true --set word_score=false", trained[0])
-        self.assertIn("--max-train-steps 2000", trained[0])
+        self.assertIn("--max-train-steps 1500", trained[0])
         self.assertEqual(sum("--seed 43" in c for c in of("train")), 1)
         self.assertTrue(any("--llm" in c and "llm-llama" in c for c in of("train")))
         clip = [c for c in of("eval") if "--conditioner clip" in c]
         self.assertEqual(len(clip), 2)
         self.assertTrue(all("--adapter" not in c and "--set" not in c for c in clip))
         self.assertTrue(any("control/unet" in c and "control/text_encoder" in c for c in clip))
-        self.assertEqual(len([c for c in of("eval") if "--limit 8" in c]), 36)
+        self.assertEqual(len([c for c in of("eval") if "--limit 6" in c]), 36)
         merged = numbers(self.root / "build/experiments/control/unet/diffusion_pytorch_model.safetensors", lambda n: True)
         self.assertEqual(merged, {"a": [1, 2], "b": [9]})
 
         text = self.report()
         for part in ("## The claim", "## Ablations", "## How stable", "## Which LLM", "## What it costs",
-                     "|  | baseline: CLIP | baseline, fine-tuned | last hidden state | LLMDiff, as shipped |",
+                     "|  | baseline: CLIP | baseline, fine-tuned | last hidden state | LLMDiff | LLMDiff, as shipped |",
                      "| all | 66.7 [54.1, 77.3] | 66.7 [54.1, 77.3] | 80.0 [68.2, 88.2] |",
                      "ddim, 20 steps, guidance 4.", "right on 99.90% of what is true", "passes 0.10% of what", "| `down_blocks.0.attentions.0` | 0.500 | 1.500 | 0.75 |",
                      "| tau reads c |", "| llm-llama | phi | 6 | 128 | 1,319,936 parameters (1.3M), F32 |",
-                     "| none, h_scale 1e+06 |", "Of 288 pictures 36 came to a value that is not finite.",
+                     "| none, h_scale 1e+06 |", "Of 216 pictures 36 came to a value that is not finite.",
                      "| llmdiff | 5 | LLM, Algorithm 1 | 3.00 | 1.50 | 0.50 | 2.00 MB | 4.00 MB |",
-                     "| scene | 99.90 | 99.50 | 0.10 |  | 10.00 |", "2000 | 50 | 0.0513 |"):
+                     "| scene | 99.90 | 99.50 | 0.10 |  | 10.00 |", "1500 | 50 | 0.0513 |"):
             self.assertIn(part, text)
         self.assertIn(f"{(12.5) ** 0.5:.4g}", text)  # the root mean square of 3 and -4
         self.assertNotIn("No result", text)
@@ -192,7 +193,7 @@ class Tree(unittest.TestCase):
         self.assertIn("--conditioner clip", calls[0])
         (self.root / "weights/tiny/llm/config.json").write_text("another")
         calls = self.run_all("--only", "claim")
-        self.assertEqual([c.split()[0] for c in calls], ["train"] * 2 + ["eval"] * 4)
+        self.assertEqual([c.split()[0] for c in calls], ["train"] * 2 + ["eval"] * 5)
 
     def test_goes_on_where_it_stopped(self):
         (self.root / "stop").write_text("")
@@ -206,14 +207,14 @@ class Tree(unittest.TestCase):
         shutil.rmtree(self.root / "weights/experiments")
         self.run_all("--only", "claim", "scale")
         self.assertIn("baseline, fine-tuned: left out", self.said)
-        self.assertIn("No result: baseline, fine-tuned; last hidden state.", self.report())
+        self.assertIn("No result: baseline, fine-tuned; last hidden state; LLMDiff.", self.report())
         ablations = self.report().split("## Ablations")[1].split("##")[0]
-        self.assertIn("No result: a1 = 1, a2 = 0", ablations)
+        self.assertIn("No result: the method, from another seed; a1 = 1, a2 = 0", ablations)
         self.assertIn("| as shipped | 80.0", ablations)
 
     def test_dry_run_and_quick(self):
         self.assertEqual(self.run_all("--dry-run"), [])
-        self.assertIn("--max-train-steps 2000", self.said)
+        self.assertIn("--max-train-steps 1500", self.said)
         self.assertFalse((self.root / "bench/EXPERIMENTS.md").exists())
         calls = self.run_all("--quick", "--only", "claim")
         self.assertTrue(all("--limit 1" in c for c in calls if c.startswith("eval")))
