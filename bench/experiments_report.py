@@ -256,7 +256,8 @@ class Report:
         kept = [k for row in e.rows if (k := self.runner.result(self.runner.result_name(row, e.few)))]
         if not kept:
             return
-        limit = f"the first {self.runner.few} prompts of each split" if e.few or self.runner.quick else "the whole suite"
+        few = 1 if self.runner.quick else e.few
+        limit = f"the first {few} prompts of each split" if few else "the whole suite"
         side, checker = Judged(kept[0]["result"]).side, kept[0]["result"]["checker"]
         self.say(f"*{limit}, one picture of each prompt, the first one's seed {plan.SEED}; {side['sampler']}, {side['steps']} "
                  f"steps, guidance {side['cfg_scale']}. Trainings: {self.runner.steps} steps, `{' '.join(plan.TRAINING)}`. "

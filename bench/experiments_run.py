@@ -83,7 +83,7 @@ class Runner:
     def __init__(self, work, plan, dry=False, quick=False, jobs=1):
         self.work, self.plan, self.dry, self.root = Path(work), plan, dry, plan.ROOT
         self.pack, self.quick = self.root / plan.PACK, quick
-        self.steps, self.few = (4, 1) if quick else (plan.STEPS, plan.FEW)
+        self.steps = 4 if quick else plan.STEPS
         self.llmdiff = [str(self.root / "llmdiff")]
         self.digests, self.planned, self.jobs = {}, set(), jobs
         if not dry:
@@ -236,15 +236,16 @@ class Runner:
         return to
 
     def result_name(self, row, few):
-        return f"judge-{row.name}" + ("-few" if few else "")
+        return f"judge-{row.name}" + (f"-{few}" if few else "")
 
-    def judge(self, row, few=False):
+    def judge(self, row, few=0):
         flags, inputs = self.models(row)
         suite = self.root / self.plan.SUITE
         json_file = self.work / "eval" / f"{self.result_name(row, few)}.json"
         if not self.dry:
             json_file.parent.mkdir(parents=True, exist_ok=True)
-        limit = ["--limit", self.few] if few or self.quick else []
+        few = 1 if self.quick else few
+        limit = ["--limit", few] if few else []
         command = [*self.llmdiff, "eval", "-m", self.pack, "--suite", suite, "--seed", self.plan.SEED, *limit, *flags,
                    "--json", json_file]
         inputs = [*inputs, suite, self.pack / "vae", self.pack / "scheduler", self.pack / "model_index.json"]

@@ -8,8 +8,6 @@ golden/data/pipeline_<case>.safetensors, names of the spec's section 8:
 
 Case `whole` holds every activation of evaluation 0; the others the trajectory, and of evaluation 0
 what Eq. 9 does. The metadata have steps, cfg_scale, eta, adapter and settings of each.
-golden/data/tiny_demo.safetensors is the demo's picture from weights/tiny, [H, W, 3] bytes, as
-`python golden/llmdiff_torch.py weights/tiny -p PROMPT` draws it.
 
 Cases ddpm .. dpm++2m are the other samplers, from the same scheduler_config.json.
 
@@ -25,9 +23,9 @@ from common import HERE, Golden
 from export_llm import some_ids
 from f64 import precision
 from hooks import Trace
-from llmdiff_torch import draw_noise, generate, load_pack, prompt_ids, to_pixels
+from llmdiff_torch import draw_noise, generate, load_pack, prompt_ids
 
-MICRO, TINY = HERE / "micro", HERE.parent / "weights" / "tiny"
+MICRO = HERE / "micro"
 PROMPT, NEGATIVE = "a red circle", "two dogs"
 DOWN, MID = ("down_blocks.0.attentions.0.transformer_blocks.0.attn2",
              "mid_block.attentions.0.transformer_blocks.0.attn2")
@@ -104,19 +102,6 @@ def pipeline(name, case):
     golden.save()
 
 
-def tiny_demo():
-    golden = Golden("tiny_demo")
-    prompt = "a red circle to the left of a blue square"
-    pack = load_pack(TINY)
-    ids = prompt_ids(pack, prompt)
-    image = generate(pack, ids, draw_noise(pack, ids))
-    golden.put("ids", torch.tensor(ids[""]))
-    golden.put("rgb", to_pixels(image))
-    golden.metadata |= {"prompt": prompt, "seed": 42, "steps": 20, "cfg_scale": 7.5}
-    golden.save()
-
-
 if __name__ == "__main__":
     for name, case in CASES.items():
         pipeline(name, PLAIN | case)
-    tiny_demo()

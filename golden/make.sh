@@ -30,7 +30,6 @@ if [ "$what" = goldens ]; then
     # The packs are frozen: built beside, and compared.
     "$PYTHON" make_micro.py "$work/golden/micro" 2>/dev/null
     "$PYTHON" make_baseline.py "$work/golden/micro_clip" 2>/dev/null
-    "$PYTHON" make_tiny.py "$work/weights/tiny" 2>/dev/null
 fi
 
 "$PYTHON" reproduced.py "$what" "$work"

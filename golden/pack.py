@@ -1,4 +1,4 @@
-"""How golden/micro and weights/tiny are made: seeded random parameters, none at its default, saved
+"""How golden/micro is made: seeded random parameters, none at its default, saved
 by the upstream classes in Hugging Face layout."""
 
 import json

@@ -1,5 +1,5 @@
 /* Whole pictures on golden/micro against upstream classes (golden/export_pipeline.py): Eq. 9 in every
- * cross-attention, guidance, DDIM, the VAE; and the demo's picture against golden/llmdiff_torch.py. */
+ * cross-attention, guidance, DDIM, the VAE; and the demo's picture, whose golden is of golden/export_demo.py. */
 #include "tests/check.h"
 
 #include "ref/pipeline.h"
@@ -93,22 +93,30 @@ static void picture_equals_upstream(void **state) {
     context_free(&ctx);
 }
 
-/* Own random numbers, own tokenizer, shipped pack: every pixel within 1/255 of PyTorch's. */
-static void demo_equals_pytorch(void **state) {
-    (void)state;
+/* Own random numbers, own tokenizer, shipped pack, its own steps and guidance: every pixel within 1/255 of
+ * PyTorch's. With CLIP it is diffusers' StableDiffusionPipeline that drew (golden/export_demo.py). */
+static void demo_equals_pytorch(Conditioner conditioner, const char *ids_name,
+                                const char *rgb_name) {
     Context ctx = {0};
     Safetensors *f = safetensors_open("golden/data/tiny_demo.safetensors", &ctx.error);
     assert_context_ok(&ctx);
     Pack pack;
-    pack_open(&pack, &(PackPaths){.model = "weights/tiny"}, PACK_GENERATE, &ctx.error);
+    pack_open(&pack, &(PackPaths){.model = "weights/tiny", .conditioner = conditioner},
+              PACK_GENERATE, &ctx.error);
     assert_context_ok(&ctx);
     Request r = request_default(&pack);
     r.prompt = safetensors_metadata(f, "prompt");
     r.prompt_length = strlen(r.prompt);
+    assert_true((double)r.steps == strtod(safetensors_metadata(f, "steps"), NULL));
+    assert_true(r.cfg_scale == strtod(safetensors_metadata(f, "cfg_scale"), NULL));
+    r.seed = strtoull(safetensors_metadata(f, "seed"), NULL, 10);
 
     TokenIds ids;
-    tokenizer_encode(pack.tokenizer, r.prompt, r.prompt_length, true, &ids, &ctx.error);
-    const StoredTensor *expected_ids = safetensors_find(f, "ids");
+    int64_t dropped;
+    prompt_ids(&pack, r.prompt, r.prompt_length, &ids, &dropped, &ctx.error);
+    assert_context_ok(&ctx);
+    const StoredTensor *expected_ids = safetensors_find(f, ids_name);
+    assert_non_null(expected_ids);
     assert_int_equal(ids.count * sizeof(int64_t), expected_ids->bytes);
     assert_memory_equal(ids.id, expected_ids->data, expected_ids->bytes);
     token_ids_free(&ids);
@@ -116,7 +124,7 @@ static void demo_equals_pytorch(void **state) {
     Picture picture;
     generate(&ctx, &pack, &r, &picture);
     assert_context_ok(&ctx);
-    const StoredTensor *rgb = safetensors_find(f, "rgb");
+    const StoredTensor *rgb = safetensors_find(f, rgb_name);
     assert_true(rgb && rgb->dtype == DTYPE_U8 && rgb->ndim == 3);
     assert_true(rgb->dim[0] == picture.height && rgb->dim[1] == picture.width && rgb->dim[2] == 3);
     const uint8_t *expected = rgb->data;
@@ -132,6 +140,16 @@ static void demo_equals_pytorch(void **state) {
     pack_close(&pack);
     safetensors_close(f);
     context_free(&ctx);
+}
+
+static void demo_with_the_llm(void **state) {
+    (void)state;
+    demo_equals_pytorch(CONDITIONER_LLMDIFF, "ids", "rgb");
+}
+
+static void demo_with_clip(void **state) {
+    (void)state;
+    demo_equals_pytorch(CONDITIONER_CLIP, "clip/ids", "clip/rgb");
 }
 
 static void same_bytes_at_any_thread_count(void **state) {
@@ -418,9 +436,10 @@ int main(void) {
                                "image_inpaint",
                                "image_inpaint_part",
                                "image_inpaint_eta"};
-    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 8 };
+    enum { CASES = sizeof cases / sizeof cases[0], OTHERS = 9 };
     struct CMUnitTest tests[CASES + OTHERS] = {
-        cmocka_unit_test(demo_equals_pytorch),
+        cmocka_unit_test(demo_with_the_llm),
+        cmocka_unit_test(demo_with_clip),
         cmocka_unit_test(same_bytes_at_any_thread_count),
         cmocka_unit_test(observing_changes_nothing),
         cmocka_unit_test(cancelled_anywhere),

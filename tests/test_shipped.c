@@ -1,15 +1,16 @@
-/* weights/tiny as it ships: how large it is, and whether it reads what its suite asks. */
-#include "tests/check.h"
+/* weights/tiny as it ships: how large it is, whether it reads what its suite asks,
+ * and whether it draws that. */
+#include "cli_run.h"
 
 #include "ref/pipeline.h"
 #include "ref/world/suite.h"
-#include "weights/file.h"
 
+#include <cjson/cJSON.h>
 #include <ftw.h>
-#include <stdlib.h>
 #include <zlib.h>
 
 #define TINY "weights/tiny"
+#define CLIP_CUTS 19 /* of the suite's prompts, all of split longer: it has 77 places */
 
 /* ---- size ---------------------------------------------------------------------------------------- */
 
@@ -46,33 +47,155 @@ static void at_most_16_mb_in_git(void **state) {
 
 /* ---- the suite's prompts ------------------------------------------------------------------------- */
 
-static void llm_reads_every_prompt(void **state) {
-    (void)state;
+/* Every prompt's ids, with the prompts that are longer than there are places; CLIP cuts those, and `longest`
+ * has what it would have read. */
+static int64_t read_prompts(Conditioner conditioner, int64_t *longest) {
     Error err = {0};
     Suite suite;
     Pack pack;
+    int64_t cut = 0;
     if (suite_read(TINY "/suite.jsonl", &suite, &err)) fail_msg("%s", err.message);
     assert_true(suite.count >= 600);
-    pack_open(&pack, &(PackPaths){.model = TINY}, PACK_ENCODE, &err);
+    pack_open(&pack, &(PackPaths){.model = TINY, .conditioner = conditioner}, PACK_GENERATE, &err);
     if (err.set) fail_msg("%s", err.message);
+    *longest = 0;
     for (int64_t i = 0; i < suite.count; i++) {
         const SuiteEntry *e = &suite.entry[i];
         TokenIds ids;
         int64_t dropped;
         if (prompt_ids(&pack, e->prompt, strlen(e->prompt), &ids, &dropped, &err))
             fail_msg("%s: %s", e->id, err.message);
-        if (ids.count < 2 || ids.count > (size_t)pack.llm->max_positions)
-            fail_msg("%s: %zu tokens", e->id, ids.count);
+        const int64_t places = pack.clip ? pack.clip->max_positions : pack.llm->max_positions;
+        int64_t used = (int64_t)ids.count;
+        if (pack.clip) /* padded with the end token */
+            while (used > 2 && ids.id[used - 2] == ids.id[ids.count - 1]) used--;
+        if (used < 3 - !pack.clip || used > places)
+            fail_msg("%s: %lld tokens", e->id, (long long)used);
+        for (int64_t k = 0; k < used; k++)
+            if (ids.id[k] < 0 || ids.id[k] >= tokenizer_size(pack.tokenizer))
+                fail_msg("%s: token %lld", e->id, (long long)ids.id[k]);
+        cut += dropped > 0;
+        if (used + dropped > *longest) *longest = used + dropped;
         token_ids_free(&ids);
     }
+    if (getenv("LLMDIFF_TABLE"))
+        printf("%s: the longest of %lld prompts has %lld tokens, %lld are cut\n",
+               pack.clip ? "CLIP" : "LLM", (long long)suite.count, (long long)*longest,
+               (long long)cut);
     pack_close(&pack);
     suite_free(&suite);
+    return cut;
+}
+
+static void llm_reads_every_prompt(void **state) {
+    (void)state;
+    int64_t longest;
+    assert_int_equal(read_prompts(CONDITIONER_LLMDIFF, &longest), 0);
+}
+
+static void clip_reads_every_prompt(void **state) {
+    (void)state;
+    int64_t longest;
+    const int64_t cut = read_prompts(CONDITIONER_CLIP, &longest);
+    if (cut != CLIP_CUTS)
+        fail_msg("CLIP cuts %lld prompts, the longest has %lld tokens", (long long)cut,
+                 (long long)longest);
+}
+
+/* ---- what it draws ------------------------------------------------------------------------------- */
+
+/* Of a few prompts of a split (every twentieth) so many have to be drawn as they say; weights/tiny/README.md
+ * has how many are, of the whole suite. LLMDIFF_TABLE=1 prints what these floors stand on. */
+typedef struct Floor {
+    const char *split, *statement, *conditioner;
+    int least;
+} Floor;
+static const Floor floors[] = {
+    {"plain", "shape", "llmdiff", 15},     {"plain", "color", "llmdiff", 13},
+    {"plain", "scene", "llmdiff", 4},      {"relation", "object", "llmdiff", 4},
+    {"negation", "object", "llmdiff", 3},  {"comparison", "object", "llmdiff", 4},
+    {"reference", "object", "llmdiff", 1}, {"plain", "shape", "clip", 15},
+    {"plain", "color", "clip", 15},        {"plain", "scene", "clip", 8},
+};
+enum { FLOORS = sizeof floors / sizeof floors[0], EVERY = 20 };
+
+static bool has_floor(const char *split) {
+    for (int i = 0; i < FLOORS; i++)
+        if (strcmp(floors[i].split, split) == 0) return true;
+    return false;
+}
+
+/* Every twentieth prompt of the splits that have a floor, as a suite. */
+static void choose_prompts(void) {
+    Error err = {0};
+    Suite suite;
+    size_t size;
+    if (suite_read(TINY "/suite.jsonl", &suite, &err)) fail_msg("%s", err.message);
+    char *text = contents(TINY "/suite.jsonl", &size), *chosen = calloc(size + 1, 1), *line = text;
+    assert_non_null(chosen);
+    int64_t of_split = 0;
+    size_t used = 0;
+    for (int64_t i = 0; i < suite.count; i++) {
+        const SuiteEntry *e = &suite.entry[i];
+        const size_t length = strcspn(line, "\n") + 1;
+        of_split = i && strcmp(e[-1].split, e->split) == 0 ? of_split + 1 : 0;
+        if (of_split % EVERY == 0 && has_floor(e->split)) {
+            memcpy(chosen + used, line, length);
+            used += length;
+        }
+        line += length;
+    }
+    assert_true(line == text + size); /* no blank lines: lines are entries */
+    put_text("@/suite.jsonl", chosen);
+    suite_free(&suite);
+    free(text);
+    free(chosen);
+}
+
+static bool is(const cJSON *row, const char *key, const char *value) {
+    const char *found = cJSON_GetStringValue(cJSON_GetObjectItem(row, key));
+    return found && strcmp(found, value) == 0;
+}
+
+static void draws_what_it_is_told(void **state) {
+    (void)state;
+    choose_prompts();
+    Result r = RUN("eval", "--suite", "@/suite.jsonl", "--conditioner", "both", "--quiet", "--json",
+                   "@/r.json");
+    assert_int_equal(r.code, 0);
+    size_t size;
+    char *text = contents("@/r.json", &size);
+    cJSON *root = cJSON_Parse(text), *row;
+    assert_non_null(root);
+    int seen = 0, low = 0;
+    for (int i = 0; i < FLOORS; i++) {
+        const Floor *f = &floors[i];
+        cJSON_ArrayForEach(row, cJSON_GetObjectItem(root, "accuracy")) {
+            if (!is(row, "split", f->split) || !is(row, "statement", f->statement) ||
+                !is(row, "conditioner", f->conditioner))
+                continue;
+            const double passed = cJSON_GetNumberValue(cJSON_GetObjectItem(row, "passed"));
+            const double asked = cJSON_GetNumberValue(cJSON_GetObjectItem(row, "asked"));
+            const bool enough = passed >= f->least && passed <= asked;
+            if (!enough || getenv("LLMDIFF_TABLE"))
+                print_message("%-10s %-8s %-8s %2.0f of %2.0f, at least %d\n", f->split,
+                              f->statement, f->conditioner, passed, asked, f->least);
+            low += !enough;
+            seen++;
+        }
+    }
+    assert_int_equal(seen, FLOORS);
+    assert_int_equal(low, 0);
+    cJSON_Delete(root);
+    free(text);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(at_most_16_mb_in_git),
         cmocka_unit_test(llm_reads_every_prompt),
+        cmocka_unit_test(clip_reads_every_prompt),
+        cmocka_unit_test_setup_teardown(draws_what_it_is_told, fresh_directory, remove_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
