@@ -111,9 +111,9 @@ typedef struct Floor {
     int least;
 } Floor;
 static const Floor floors[] = {
-    {"plain", "shape", "llmdiff", 15},     {"plain", "color", "llmdiff", 13},
-    {"plain", "scene", "llmdiff", 4},      {"relation", "object", "llmdiff", 4},
-    {"negation", "object", "llmdiff", 3},  {"comparison", "object", "llmdiff", 4},
+    {"plain", "shape", "llmdiff", 13},     {"plain", "color", "llmdiff", 13},
+    {"plain", "scene", "llmdiff", 3},      {"relation", "object", "llmdiff", 4},
+    {"negation", "object", "llmdiff", 2},  {"comparison", "object", "llmdiff", 2},
     {"reference", "object", "llmdiff", 1}, {"plain", "shape", "clip", 15},
     {"plain", "color", "clip", 15},        {"plain", "scene", "clip", 8},
 };

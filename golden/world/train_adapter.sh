@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains adapters as that of weights/tiny was: 10,000 steps, about ten minutes on two idle cores. That is OUT/first, as those of
+# Trains adapters as that of weights/tiny was: 10,000 steps, about twenty minutes of one core. That is OUT/first, as those of
 # weights/experiments are. The shipped one is OUT/third: two times 8,000 steps more, for relations, which come last.
 #     golden/world/train_adapter.sh PAIRS OUT first|second|third [--set KEY=VALUE ...] [--cache-dir DIR]
 # PAIRS: a directory with a tar of make_pairs.py --count 20000.
