@@ -96,7 +96,7 @@ CLAIM = Experiment(
      Row("shipped", "LLMDiff, as shipped"),
      Row("last-state", f"last hidden state, {STEPS} steps", "last-state"),
      Row("same", f"LLMDiff, {STEPS} steps", "same")),
-    (("long", "baseline"), ("long", "tuned"), ("long", "last-long"), ("same", "last-state"), ("shipped", "baseline")))
+    (("long", "baseline"), ("long", "tuned"), ("long", "last-long"), ("same", "last-state"), ("shipped", "baseline"), ("shipped", "tuned")))
 
 ABLATION = Experiment(
     "ablation", "Ablations",
